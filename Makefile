@@ -1,0 +1,91 @@
+# Needs: Go, and on anything but Debian or Ubuntu as root also RabbitMQ and Redis,
+# or Docker. `make help` lists what there is.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
+
+# Tools are kept here across `make clean`: building the linter takes minutes.
+TOOLS         := $(CURDIR)/.cache/bin
+DEVSTACK      := $(TOOLS)/devstack
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# What `make test`, `make fuzz` and `make bench` look at, and for how long.
+PKG      ?= ./...
+COUNT    ?= 1
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(DEVSTACK) ## Start everything, run a first task, serve until Ctrl-C
+	@$(DEVSTACK) run
+
+.PHONY: up
+up: $(DEVSTACK) ## Start everything in the background; addresses go to .run/env
+	@$(DEVSTACK) up
+
+.PHONY: down
+down: $(DEVSTACK) ## Stop what `make up` started; the state stays
+	@$(DEVSTACK) down
+
+.PHONY: clean
+clean: $(DEVSTACK) ## Stop everything and remove its state and the programs
+	@$(DEVSTACK) clean
+
+.PHONY: build
+build: ## Build bin/gateway and bin/worker
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./services/gateway ./services/worker
+
+.PHONY: test
+test: $(DEVSTACK) ## Install what the tests need and run them all
+	@$(DEVSTACK) deps --test
+	@$(DEVSTACK) test -- go test -race -shuffle=on -count=$(COUNT) -timeout=20m $(PKG)
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code
+	$(GOLANGCI_LINT) fmt ./...
+
+.PHONY: fuzz
+fuzz: $(DEVSTACK) ## Run every fuzz test for FUZZTIME (10s)
+	@$(DEVSTACK) fuzz --time=$(FUZZTIME) $(PKG)
+
+.PHONY: bench
+bench: $(DEVSTACK) ## Run the benchmarks
+	@$(DEVSTACK) deps
+	@$(DEVSTACK) test -- go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
+
+.PHONY: generate
+generate: ## Generate what is generated
+	go generate ./...
+
+.PHONY: verify
+verify: ## Check that the README's promises name tests that exist
+	go run ./internal/promises README.md
+
+.PHONY: vuln
+vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call
+	@$(DEVSTACK) vuln $(GOVULNCHECK_VERSION)
+
+.PHONY: nightly
+nightly: ## The long forms of test and fuzz
+	$(MAKE) test COUNT=20
+	$(MAKE) fuzz FUZZTIME=60s
+
+# The programs under .cache.
+
+.PHONY: FORCE
+$(DEVSTACK): FORCE
+	@go build -buildvcs=false -o $@ ./internal/devstack/cmd/devstack
+
+$(GOLANGCI_LINT):
+	GOBIN=$(TOOLS)/install go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(TOOLS)/install/golangci-lint $@

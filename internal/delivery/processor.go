@@ -1,0 +1,443 @@
+// Package delivery is the path of a delivery: decode, claim, run, settle,
+// publish the successor, ack. Workers run tasks by it, and the gateway's clerk
+// gives an outcome to what the broker dead-letters.
+//
+// The order is what keeps the promises. The outcome and the name of its
+// successor are stored in one step, then the successor is published and
+// confirmed, then the delivery is acked, then the successor's name is cleared.
+// Whatever dies in between, the broker delivers the message again, and the
+// claim tells what is left to do.
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/results"
+)
+
+const (
+	// isolateAt is the start that runs alone on its worker, convictAt the one
+	// that is not run any more: see docs/decisions/0002-poison.md.
+	isolateAt = 3
+	convictAt = 4
+
+	storeTimeout   = 2 * time.Second
+	publishTimeout = 5 * time.Second
+)
+
+// Publisher publishes the successors of an attempt.
+type Publisher interface {
+	Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error
+	DeadLetter(ctx context.Context, queue string, m *messages.Message) error
+}
+
+// Acker settles a delivery with the broker, exactly once.
+type Acker interface {
+	Ack() error
+	Requeue() error
+}
+
+// Delivery is one message that the broker handed over.
+type Delivery struct {
+	Message *messages.Message
+	// Queue is the work queue that the task belongs to.
+	Queue string
+	// DeadReason is the broker's own word for why it dead-lettered the
+	// message; empty for a delivery from a work queue.
+	DeadReason string
+	Acker      Acker
+}
+
+// Handler runs one claimed attempt. The context ends with a cause when the
+// lease is lost, the task is cancelled or the worker has to stop.
+type Handler func(ctx context.Context, t *messages.Task, progress ProgressFunc) Outcome
+
+// ProgressFunc stores how far the running attempt has come.
+type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
+
+// Options configure a [Processor]. All fields are required.
+type Options struct {
+	Store     *results.Store
+	Publisher Publisher
+	// Worker is the name that results carry.
+	Worker string
+	// Lease is how long a claim holds without being renewed.
+	Lease time.Duration
+	Log   *zap.Logger
+}
+
+// Processor takes deliveries to their end. It is safe for concurrent use.
+type Processor struct {
+	opts   Options
+	leases *leases
+	host   string
+	// gate is held for reading by every running attempt and for writing by
+	// one that must run alone.
+	gate sync.RWMutex
+}
+
+// New returns a processor. Its leases are renewed while Run runs.
+func New(o Options) *Processor {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return &Processor{opts: o, host: host, leases: newLeases(o.Store, o.Lease/3, o.Log)}
+}
+
+// Run renews the leases of everything that runs, until ctx ends.
+func (p *Processor) Run(ctx context.Context) error {
+	p.leases.run(ctx)
+	return nil
+}
+
+// Process takes a delivery from a work queue to its end. It returns when the
+// delivery is settled, or when ctx ends: then it stays with the broker, which
+// delivers it again. The handler's context descends from work.
+func (p *Processor) Process(ctx, work context.Context, d Delivery, handle Handler) {
+	p.process(ctx, work, d, func(t *task) Outcome { return p.attempt(ctx, work, t, handle) })
+}
+
+// Reject gives an outcome to a delivery that the broker dead-lettered.
+func (p *Processor) Reject(ctx context.Context, d Delivery) {
+	p.process(ctx, ctx, d, func(*task) Outcome {
+		if d.DeadReason == "delivery_limit" {
+			return failure(messages.ReasonDeliveryLimit, "DeliveryLimitExceeded", "the broker gave up after too many deliveries")
+		}
+		return failure(messages.ReasonBroker, "Rejected", "dead-lettered by the broker: "+d.DeadReason)
+	})
+}
+
+// task is one delivery on its way: what arrived, and the claim on it.
+type task struct {
+	*messages.Task
+	delivery Delivery
+	token    string
+	claim    messages.Claim
+	started  time.Time
+	log      *zap.Logger
+}
+
+func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*task) Outcome) {
+	decoded, err := messages.Decode(d.Message)
+	if err != nil {
+		p.undecodable(ctx, d, err)
+		return
+	}
+	t := &task{Task: decoded, delivery: d, log: p.opts.Log.With(zap.String("task_id", decoded.ID), zap.String("task", decoded.Name))}
+	if d.Queue != "" {
+		t.Queue = d.Queue
+	}
+	if wait := time.Until(t.ETA); wait > 0 && d.DeadReason == "" {
+		p.copyLater(ctx, t, wait)
+		return
+	}
+	for {
+		// A fresh token each time: it tells this execution from every other.
+		t.token, t.started = uuid.NewString(), time.Now()
+		if !p.claim(work, t) {
+			return
+		}
+		if t.claim.Verdict != messages.VerdictRun && t.claim.Verdict != messages.VerdictCancelled {
+			p.redelivered(ctx, t)
+			return
+		}
+		o := p.outcome(t, run)
+		if o.State == "" {
+			p.giveBack(ctx, t)
+			return
+		}
+		r := p.record(t, o)
+		err := p.settle(ctx, t, r, o.next())
+		if errors.Is(err, messages.ErrLost) {
+			t.log.Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
+			continue
+		}
+		if err == nil {
+			p.finish(ctx, t, o.next(), r)
+		}
+		return
+	}
+}
+
+// outcome decides without the handler where there is nothing to run.
+func (p *Processor) outcome(t *task, run func(*task) Outcome) Outcome {
+	switch {
+	case t.claim.Verdict == messages.VerdictCancelled:
+		return revoked("revoked")
+	case !t.Expires.IsZero() && time.Now().After(t.Expires):
+		return revoked("expired")
+	case hasSuccessors(t.Embed):
+		return failure(messages.ReasonPermanent, "NotSupported", "the message carries callbacks, a chain or a chord, which this worker does not follow yet")
+	}
+	return run(t)
+}
+
+// attempt runs the handler under the lease. A first start runs at once; later
+// ones are counted when they begin, and the suspect ones run alone, so that a
+// task that kills its process is told from its neighbours.
+func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) Outcome {
+	if t.claim.Starts >= convictAt {
+		return failure(messages.ReasonDeliveryLimit, "WorkerLost", fmt.Sprintf("its worker died during each of %d starts", t.claim.Starts-1))
+	}
+	work, drop := p.leases.hold(work, t.Attempt(), t.token)
+	defer drop()
+	if t.claim.Starts >= isolateAt {
+		p.gate.Lock()
+		defer p.gate.Unlock()
+	} else {
+		p.gate.RLock()
+		defer p.gate.RUnlock()
+	}
+	if work.Err() != nil {
+		return interrupted(work, Outcome{})
+	}
+	if t.claim.Starts > 1 && p.begin(ctx, t) != nil {
+		return Outcome{}
+	}
+	o := handle(work, t.Task, func(ctx context.Context, info messages.ProgressInfo) error {
+		if t.IgnoreResult {
+			return nil
+		}
+		r := p.base(t, messages.Progress)
+		r.Progress = &info
+		return p.opts.Store.Progress(ctx, t.Attempt(), t.token, r)
+	})
+	return interrupted(work, o)
+}
+
+// interrupted overrides the outcome of a handler whose task was cancelled. A
+// success stands: what is done is done.
+func interrupted(work context.Context, o Outcome) Outcome {
+	if errors.Is(context.Cause(work), ErrCancelled) && o.State != messages.Success {
+		return revoked("terminated")
+	}
+	return o
+}
+
+func (p *Processor) begin(ctx context.Context, t *task) error {
+	return p.persist(ctx, t.log, "begin", func(ctx context.Context) error {
+		return p.opts.Store.Begin(ctx, t.Attempt(), t.token)
+	})
+}
+
+// claim asks the task record what to do, for as long as the store is away.
+// False when there is no time left for an answer: the delivery goes back.
+func (p *Processor) claim(work context.Context, t *task) bool {
+	var started *messages.Result
+	if !t.IgnoreResult {
+		started = p.base(t, messages.Started)
+		started.Value, _ = json.Marshal(map[string]any{"pid": os.Getpid(), "hostname": p.opts.Worker})
+	}
+	err := p.persist(work, t.log, "claim", func(ctx context.Context) error {
+		var err error
+		t.claim, err = p.opts.Store.Claim(ctx, t.Attempt(), t.token, started)
+		return err
+	})
+	if err != nil {
+		p.requeue(t)
+		return false
+	}
+	return true
+}
+
+// redelivered handles a delivery that is not to be run: what is left of an
+// earlier one is finished, and a live owner is waited for by a copy. Acking
+// outright would lose the task if the owner has lost its own delivery and
+// dies; requeueing would spin.
+func (p *Processor) redelivered(ctx context.Context, t *task) {
+	if t.claim.Verdict == messages.VerdictBusy {
+		t.log.Info("task is running elsewhere, checking again later", zap.Duration("in", t.claim.Busy))
+		p.copyLater(ctx, t, max(t.claim.Busy, 100*time.Millisecond))
+		return
+	}
+	p.finish(ctx, t, t.claim.Next, t.claim.Result)
+}
+
+// finish publishes the successor, acks, and clears the successor's name.
+func (p *Processor) finish(ctx context.Context, t *task, next messages.Next, r *messages.Result) {
+	if next != messages.NextNone {
+		if err := p.succeed(ctx, t, next, r); err != nil {
+			t.log.Error("successor not published, the delivery stays with the broker", zap.String("next", string(next)), zap.Error(err))
+			return
+		}
+	}
+	p.ack(t)
+	if next == messages.NextNone {
+		return
+	}
+	err := p.persist(ctx, t.log, "clear successor", func(ctx context.Context) error {
+		return p.opts.Store.Done(ctx, t.Attempt())
+	})
+	if err != nil {
+		t.log.Warn("successor not cleared", zap.Error(err))
+	}
+}
+
+// succeed publishes the retry or the dead letter of a settled attempt. Its
+// content follows from the message and the stored record alone, so it is the
+// same however often it is published.
+func (p *Processor) succeed(ctx context.Context, t *task, next messages.Next, r *messages.Result) error {
+	if next == messages.NextDead {
+		return p.deadLetter(ctx, t, r)
+	}
+	again := *t.Task
+	again.Retries++
+	if r != nil {
+		again.ETA = r.NextAttempt
+	}
+	m, err := messages.Encode(&again)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, t.log, func(ctx context.Context) error {
+		return p.opts.Publisher.Enqueue(ctx, t.Queue, time.Until(again.ETA), m)
+	})
+}
+
+func (p *Processor) deadLetter(ctx context.Context, t *task, r *messages.Result) error {
+	m, err := messages.Encode(t.Task)
+	if err != nil {
+		return err
+	}
+	messages.EncodeDeadLetter(m, p.letter(t, r))
+	return p.publish(ctx, t.log, func(ctx context.Context) error {
+		return p.opts.Publisher.DeadLetter(ctx, t.Queue, m)
+	})
+}
+
+// copyLater replaces the delivery by a copy that arrives after d.
+func (p *Processor) copyLater(ctx context.Context, t *task, d time.Duration) {
+	m, err := messages.Encode(t.Task)
+	if err == nil {
+		err = p.publish(ctx, t.log, func(ctx context.Context) error {
+			return p.opts.Publisher.Enqueue(ctx, t.Queue, d, m)
+		})
+	}
+	if err != nil {
+		t.log.Error("copy not published, the delivery stays with the broker", zap.Error(err))
+		return
+	}
+	p.ack(t)
+}
+
+// giveBack returns an interrupted attempt: the lease first, else whoever gets
+// the message next finds it busy for a whole lease.
+func (p *Processor) giveBack(ctx context.Context, t *task) {
+	err := p.persist(ctx, t.log, "release", func(ctx context.Context) error {
+		return p.opts.Store.Release(ctx, t.Attempt(), t.token)
+	})
+	if err != nil && !errors.Is(err, messages.ErrLost) {
+		t.log.Warn("lease not released", zap.Error(err))
+	}
+	p.requeue(t)
+}
+
+func (p *Processor) settle(ctx context.Context, t *task, r *messages.Result, next messages.Next) error {
+	s := results.Settlement{Attempt: t.Attempt(), Token: t.token, Result: r, IgnoreResult: t.IgnoreResult, Next: next}
+	return p.persist(ctx, t.log, "settle", func(ctx context.Context) error {
+		return p.opts.Store.Settle(ctx, s)
+	})
+}
+
+func (p *Processor) ack(t *task) {
+	if err := t.delivery.Acker.Ack(); err != nil {
+		t.log.Info("not acked, the redelivery will be recognised", zap.Error(err))
+	}
+}
+
+func (p *Processor) requeue(t *task) {
+	if err := t.delivery.Acker.Requeue(); err != nil {
+		t.log.Info("not requeued, the broker does it", zap.Error(err))
+	}
+}
+
+// undecodable dead-letters what cannot be read, with an outcome for its task
+// where the message tells which one it is.
+func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
+	t := &task{Task: &messages.Task{Queue: d.Queue}, delivery: d, started: time.Now(), log: p.opts.Log}
+	o := failure(messages.ReasonUndecodable, "DecodeError", cause.Error())
+	r := p.record(t, o)
+	var de *messages.DecodeError
+	if errors.As(cause, &de) && de.ID != "" {
+		t.ID, t.Name, t.Run, t.Retries = de.ID, de.Name, de.Run, de.Retries
+		t.log = t.log.With(zap.String("task_id", t.ID))
+		t.token = uuid.NewString()
+		// A claim that is not ours to run means that the outcome is known.
+		if !p.claim(ctx, t) {
+			return
+		}
+		if t.claim.Verdict == messages.VerdictRun {
+			r = p.record(t, o)
+			if err := p.settle(ctx, t, r, o.next()); err != nil && !errors.Is(err, messages.ErrLost) {
+				return
+			}
+		}
+	}
+	t.log.Warn("message dead-lettered", zap.String("reason", string(o.Reason)), zap.Error(cause))
+	m := *d.Message
+	messages.EncodeDeadLetter(&m, p.letter(t, r))
+	err := p.publish(ctx, t.log, func(ctx context.Context) error {
+		return p.opts.Publisher.DeadLetter(ctx, d.Queue, &m)
+	})
+	if err != nil {
+		t.log.Error("dead letter not published, the delivery stays with the broker", zap.Error(err))
+		return
+	}
+	p.ack(t)
+	if t.ID != "" {
+		_ = p.persist(ctx, t.log, "clear successor", func(ctx context.Context) error {
+			return p.opts.Store.Done(ctx, t.Attempt())
+		})
+	}
+}
+
+// persist calls the store until it answers or ctx ends.
+func (p *Processor) persist(ctx context.Context, log *zap.Logger, what string, fn func(context.Context) error) error {
+	return p.insist(ctx, log, what, storeTimeout, fn)
+}
+
+// publish calls the publisher until the broker confirms or ctx ends. A message
+// that no broker would take is not tried again.
+func (p *Processor) publish(ctx context.Context, log *zap.Logger, fn func(context.Context) error) error {
+	return p.insist(ctx, log, "publish", publishTimeout, fn)
+}
+
+// insist is how finished work waits for a dependency that is away: nothing is
+// acked meanwhile, and the slot stays taken, which stops the intake.
+func (p *Processor) insist(ctx context.Context, log *zap.Logger, what string, timeout time.Duration, fn func(context.Context) error) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
+	for tries := 1; ; tries++ {
+		// The call has a deadline of its own: the end of ctx ends the
+		// waiting, not a call that is under way.
+		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		err := fn(try)
+		cancel()
+		var invalid *messages.InvalidError
+		if err == nil || errors.Is(err, messages.ErrLost) || errors.As(err, &invalid) {
+			return err
+		}
+		if tries == 1 {
+			log.Warn("waiting for a dependency", zap.String("operation", what), zap.Error(err))
+		}
+		t := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+	}
+}

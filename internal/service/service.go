@@ -1,0 +1,90 @@
+// Package service holds what the programs have in common: the logger, the
+// signals and the health check of a container.
+package service
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Logging is the part of every program's configuration that shapes its log.
+type Logging struct {
+	LogLevel  string `name:"log-level" env:"LOVAGE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged: ${enum}."`
+	LogFormat string `name:"log-format" env:"LOVAGE_LOG_FORMAT" default:"json" enum:"json,console" help:"Format of the log: ${enum}."`
+}
+
+// Logger builds the logger. Nothing is sampled: a line that is missing under
+// load is missed most.
+func (l Logging) Logger() (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(l.LogLevel)
+	if err != nil {
+		return nil, fmt.Errorf("log level: %w", err)
+	}
+	cfg := zap.NewProductionConfig()
+	if l.LogFormat == "console" {
+		cfg = zap.NewDevelopmentConfig()
+		cfg.Development = false
+	}
+	cfg.Level = zap.NewAtomicLevelAt(level)
+	cfg.Sampling = nil
+	cfg.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	cfg.DisableStacktrace = true
+	return cfg.Build()
+}
+
+// Run runs a program until SIGINT or SIGTERM and returns its exit code. A
+// second signal ends it at once.
+func (l Logging) Run(run func(ctx context.Context, log *zap.Logger) error) int {
+	log, err := l.Logger()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // back to the default: the next signal kills
+	err = run(ctx, log)
+	if err != nil {
+		log.Error("stopped with an error", zap.Error(err))
+	}
+	_ = log.Sync() // standard error cannot be synced on every system
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+// Healthy asks a program that listens on addr whether it is alive.
+func Healthy(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("listen address: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/livez", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("/livez answered %s", res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// admin declares what a publish turns out to need, on connections of its own:
+// a declaration that the broker refuses closes its channel, and one on a
+// blocked connection hangs, and neither may touch the messages in flight.
+type admin struct {
+	opts Options
+	slot chan struct{} // one declaration at a time
+
+	mu      sync.Mutex
+	ours    map[string]bool
+	ladder  bool            // the delay levels are declared
+	targets map[string]bool // queues bound to the end of the ladder
+}
+
+func newAdmin(o Options) *admin {
+	o.Name += " admin"
+	o.SetupTimeout *= 4 // the whole ladder is about 200 calls
+	return &admin{opts: o, slot: make(chan struct{}, 1), ours: map[string]bool{}, targets: map[string]bool{}}
+}
+
+func (a *admin) adopt(queue string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ours[queue] = true
+}
+
+func (a *admin) adopted(queue string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ours[queue]
+}
+
+func (a *admin) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ladder = false
+	clear(a.targets)
+}
+
+func (a *admin) declared(queue string) (ladder, target bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ladder, a.targets[queue]
+}
+
+// ensureDelay makes sure that the ladder exists and ends in the queue. A queue
+// that is not ours must be there already.
+func (a *admin) ensureDelay(ctx context.Context, queue string) error {
+	if ladder, target := a.declared(queue); ladder && target {
+		return nil
+	}
+	return a.do(ctx, queue, func(d *declarer) {
+		ladder, target := a.declared(queue)
+		if !ladder {
+			d.delays()
+		}
+		if !target {
+			a.target(d, queue)
+		}
+		if d.err == nil {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.ladder, a.targets[queue] = true, true
+		}
+	})
+}
+
+func (a *admin) target(d *declarer, queue string) {
+	if a.adopted(queue) {
+		d.work(queue)
+	} else {
+		d.foreign(queue)
+	}
+	d.delayTarget(queue)
+}
+
+// declareWork declares a work queue of ours that is gone.
+func (a *admin) declareWork(ctx context.Context, queue string) error {
+	return a.do(ctx, queue, func(d *declarer) { d.work(queue) })
+}
+
+// do runs fn on a connection of its own. Its errors mean that nothing was
+// published.
+func (a *admin) do(ctx context.Context, queue string, fn func(*declarer)) error {
+	select {
+	case a.slot <- struct{}{}:
+		defer func() { <-a.slot }()
+	case <-ctx.Done():
+		return fmt.Errorf("declare for queue %q: %w", queue, messages.ErrNotSent)
+	}
+	l, err := dial(ctx, a.opts, a.opts.URLs[rand.IntN(len(a.opts.URLs))], func(conn *amqp.Connection) error {
+		return declare(conn, a.opts.Passive, fn)
+	})
+	if err == nil {
+		l.close(a.opts.DialTimeout)
+		return nil
+	}
+	var ae *amqp.Error
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("declare for queue %q: %w: %w", queue, messages.ErrNotSent, err)
+	case errors.As(err, &ae) && ae.Code == amqp.NotFound:
+		return fmt.Errorf("queue %q: %w", queue, messages.ErrQueueMissing)
+	default:
+		return fmt.Errorf("declare for queue %q: %w: %w", queue, messages.ErrBrokerUnavailable, err)
+	}
+}

@@ -1,0 +1,97 @@
+package rabbitmq
+
+import (
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+const (
+	// maxShortString is the longest name or property of AMQP 0-9-1; the
+	// broker closes the connection on a longer one.
+	maxShortString = 255
+	// maxBody is RabbitMQ 4's default max_message_size.
+	maxBody = 16 << 20
+)
+
+// checkPublish refuses what the broker would punish by closing the channel or
+// the whole connection, and with it everybody else's message in flight.
+func checkPublish(a Address, m *messages.Message) error {
+	for _, f := range []struct{ field, value string }{
+		{"exchange", a.Exchange},
+		{"queue", a.Key},
+		{"message_id", m.MessageID},
+		{"correlation_id", m.CorrelationID},
+		{"reply_to", m.ReplyTo},
+		{"content_type", m.ContentType},
+		{"content_encoding", m.ContentEncoding},
+	} {
+		if len(f.value) > maxShortString {
+			return &messages.InvalidError{Field: f.field, Rule: fmt.Sprintf("is %d bytes long, at most %d are allowed", len(f.value), maxShortString)}
+		}
+	}
+	for name := range m.Headers {
+		if len(name) > maxShortString {
+			return &messages.InvalidError{Field: "headers", Rule: fmt.Sprintf("a name is %d bytes long, at most %d are allowed", len(name), maxShortString)}
+		}
+	}
+	if len(m.Body) > maxBody {
+		return &messages.InvalidError{Field: "body", Rule: fmt.Sprintf("the message is %d bytes long, at most %d are allowed", len(m.Body), maxBody)}
+	}
+	return nil
+}
+
+func publishing(m *messages.Message) amqp.Publishing {
+	return amqp.Publishing{
+		Headers:         table(m.Headers),
+		ContentType:     m.ContentType,
+		ContentEncoding: m.ContentEncoding,
+		DeliveryMode:    amqp.Persistent,
+		Priority:        m.Priority,
+		CorrelationId:   m.CorrelationID,
+		ReplyTo:         m.ReplyTo,
+		MessageId:       m.MessageID,
+		Body:            m.Body,
+	}
+}
+
+// table turns plain maps into the library's named type, all the way down.
+func table(m map[string]any) amqp.Table {
+	t := make(amqp.Table, len(m))
+	for k, v := range m {
+		t[k] = tableValue(v)
+	}
+	return t
+}
+
+func tableValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return table(v)
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = tableValue(v[i])
+		}
+		return list
+	default:
+		return v
+	}
+}
+
+func received(d *amqp.Delivery) messages.Message {
+	return messages.Message{
+		RoutingKey:      d.RoutingKey,
+		ContentType:     d.ContentType,
+		ContentEncoding: d.ContentEncoding,
+		CorrelationID:   d.CorrelationId,
+		ReplyTo:         d.ReplyTo,
+		MessageID:       d.MessageId,
+		Expiration:      d.Expiration,
+		Priority:        d.Priority,
+		Headers:         d.Headers,
+		Body:            d.Body,
+	}
+}

@@ -1,0 +1,178 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/zap"
+)
+
+// Options say how to reach the broker; publishers and consumers share them.
+type Options struct {
+	// URLs are tried in turn (amqp:// or amqps://). Required.
+	URLs []string
+	// Name is shown as the connection's name in the RabbitMQ console. Required.
+	Name string
+	// TLS is used for amqps addresses; nil means the system's roots.
+	TLS *tls.Config
+	// Heartbeat is offered to the broker; default 10 s.
+	Heartbeat time.Duration
+	// DialTimeout bounds the TCP connect (and the TLS handshake); default 2 s.
+	DialTimeout time.Duration
+	// SetupTimeout bounds the AMQP handshake with all declarations after it;
+	// default 5 s.
+	SetupTimeout time.Duration
+	// WriteTimeout bounds every write to the socket; default 500 ms.
+	WriteTimeout time.Duration
+	// Passive never declares anything, it only checks that it is there: for
+	// a user without the right to configure.
+	Passive bool
+	// Log is required.
+	Log *zap.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 10 * time.Second
+	}
+	if o.DialTimeout == 0 {
+		o.DialTimeout = 2 * time.Second
+	}
+	if o.SetupTimeout == 0 {
+		o.SetupTimeout = 5 * time.Second
+	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 500 * time.Millisecond
+	}
+	return o
+}
+
+// SplitURLs splits a comma-separated list of broker addresses and checks each.
+func SplitURLs(list string) ([]string, error) {
+	var urls []string
+	for u := range strings.SplitSeq(list, ",") {
+		u = strings.TrimSpace(u)
+		if _, err := amqp.ParseURI(u); err != nil {
+			return nil, fmt.Errorf("broker address %d: %w", len(urls)+1, err)
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// link is one AMQP connection over a socket that can be closed from outside:
+// the only way to end a call of the library that is stuck.
+type link struct {
+	conn    *amqp.Connection
+	raw     net.Conn
+	closed  chan *amqp.Error
+	blocked chan amqp.Blocking
+	down    chan struct{}
+	once    sync.Once
+}
+
+// kill closes the socket. It never blocks and may be called by anybody.
+func (l *link) kill() {
+	l.once.Do(func() {
+		_ = l.raw.Close()
+		close(l.down)
+	})
+}
+
+// bound calls fn and closes the socket when fn takes longer than d, or when
+// ctx ends: fn then returns with an error.
+func (l *link) bound(ctx context.Context, d time.Duration, fn func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	stop := context.AfterFunc(ctx, l.kill)
+	err := fn()
+	if !stop() {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
+// close ends the connection properly within d, or else closes the socket.
+func (l *link) close(d time.Duration) {
+	_ = l.bound(context.Background(), d, l.conn.Close) //nolint:contextcheck // closing has a deadline of its own: the caller's context has ended
+	l.kill()
+}
+
+// dial connects and lets setup declare what it needs, all within the bounds of
+// the options and of ctx. Nothing is left open after an error.
+func dial(ctx context.Context, o Options, url string, setup func(*amqp.Connection) error) (*link, error) {
+	uri, err := amqp.ParseURI(url)
+	if err != nil {
+		return nil, fmt.Errorf("parse broker address: %w", err)
+	}
+	raw, err := dialSocket(ctx, o, uri)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{raw: raw, down: make(chan struct{})}
+	err = l.bound(ctx, o.SetupTimeout, func() error {
+		if err := l.open(o, url); err != nil {
+			return err
+		}
+		return setup(l.conn)
+	})
+	if err != nil {
+		l.kill()
+		return nil, fmt.Errorf("open connection to %s:%d: %w", uri.Host, uri.Port, err)
+	}
+	return l, nil
+}
+
+func (l *link) open(o Options, url string) error {
+	// The socket is encrypted already, below the reader of header frames.
+	url = "amqp" + strings.TrimPrefix(strings.TrimPrefix(url, "amqps"), "amqp")
+	props := amqp.NewConnectionProperties()
+	props.SetClientConnectionName(o.Name)
+	conn, err := amqp.DialConfig(url, amqp.Config{
+		Heartbeat:  o.Heartbeat,
+		Properties: props,
+		Dial: func(string, string) (net.Conn, error) {
+			return newWireConn(l.raw, o.WriteTimeout), nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	l.conn = conn
+	l.closed = conn.NotifyClose(make(chan *amqp.Error, 1))
+	l.blocked = conn.NotifyBlocked(make(chan amqp.Blocking, 16))
+	return nil
+}
+
+func dialSocket(ctx context.Context, o Options, uri amqp.URI) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	addr := net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port))
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
+	if uri.Scheme != "amqps" {
+		return raw, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS != nil {
+		cfg = o.TLS.Clone()
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = uri.Host
+	}
+	sec := tls.Client(raw, cfg)
+	if err := sec.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("TLS handshake with broker: %w", err)
+	}
+	return sec, nil
+}

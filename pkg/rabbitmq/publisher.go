@@ -1,0 +1,252 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// PublisherOptions configure a [Publisher].
+type PublisherOptions struct {
+	Options
+	// Lanes is the number of connections, Channels the number of channels on
+	// each; default 2 and 4. Many channels with small windows beat one with a
+	// large one: the broker lets a channel have 32 unconfirmed messages to a
+	// quorum queue before it slows it down.
+	Lanes    int
+	Channels int
+	// MaxInFlight bounds the messages that are handed over and not settled;
+	// default 4000.
+	MaxInFlight int
+	// Foreign are queues that somebody else declared and serves: they are
+	// published to as they are, and never twice.
+	Foreign []string
+}
+
+// Publisher publishes durable messages and returns when the broker has
+// confirmed them. No call outlives its context, and while the broker is known
+// to be away a call is refused at once. Create it with [NewPublisher] and keep
+// [Publisher.Run] running; it is safe for concurrent use.
+type Publisher struct {
+	lanes   []*lane
+	next    atomic.Uint32
+	tokens  chan struct{}
+	foreign map[string]bool
+	admin   *admin
+
+	mu     sync.Mutex
+	wakeUp chan struct{}
+}
+
+// NewPublisher returns a publisher that is down until Run connects it.
+func NewPublisher(o PublisherOptions) *Publisher {
+	o.Options = o.withDefaults()
+	if o.Lanes == 0 {
+		o.Lanes = 2
+	}
+	if o.Channels == 0 {
+		o.Channels = 4
+	}
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = 4000
+	}
+	p := &Publisher{
+		tokens:  make(chan struct{}, o.MaxInFlight),
+		foreign: map[string]bool{},
+		admin:   newAdmin(o.Options),
+		wakeUp:  make(chan struct{}),
+	}
+	for _, q := range o.Foreign {
+		p.foreign[q] = true
+	}
+	for i := range o.Lanes {
+		p.lanes = append(p.lanes, newLane(o, i, p.wake))
+	}
+	return p
+}
+
+// Run connects and reconnects until ctx ends, then waits up to two seconds for
+// what is in flight and closes. It returns early, with a [TopologyError], only
+// when the broker holds an object of ours with other arguments.
+func (p *Publisher) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range p.lanes {
+		g.Go(func() error { return l.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// State is "up" while at least one connection takes messages, "blocked" while
+// the broker asks publishers to stop (an alarm), and else "down".
+func (p *Publisher) State() string {
+	state := "down"
+	for _, l := range p.lanes {
+		switch {
+		case l.blocked.Load():
+			return "blocked"
+		case l.up.Load() != nil:
+			state = "up"
+		}
+	}
+	return state
+}
+
+// Adopt tells the publisher that these queues are ours: when one of them is
+// missing it is declared once before a message to it is refused.
+func (p *Publisher) Adopt(queues ...string) {
+	for _, q := range queues {
+		if !p.foreign[q] {
+			p.admin.adopt(q)
+		}
+	}
+}
+
+// Enqueue publishes a message to a work queue, to arrive after delay, and
+// returns nil when the broker has confirmed it. Foreign queues get it at once:
+// Celery holds a task until its eta. The errors are the sentinels of package
+// messages: [messages.ErrBrokerUnavailable], [messages.ErrOverloaded] and
+// [messages.ErrNotSent] (not sent), [messages.ErrQueueMissing],
+// [messages.ErrRefused] and [messages.ErrUnconfirmed]; a message that no
+// broker would take is a [messages.InvalidError].
+func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error {
+	if p.foreign[queue] {
+		return p.publish(ctx, Immediate(queue), m, false)
+	}
+	if p.pick() == nil {
+		return p.unavailable()
+	}
+	if delay > 0 {
+		if err := p.admin.ensureDelay(ctx, queue); err != nil {
+			return err
+		}
+		return p.publish(ctx, Delayed(queue, delay), m, true)
+	}
+	return p.publishOwn(ctx, queue, Immediate(queue), m)
+}
+
+// DeadLetter publishes a message to the dead-letter queue of a work queue. The
+// errors are those of [Publisher.Enqueue].
+func (p *Publisher) DeadLetter(ctx context.Context, queue string, m *messages.Message) error {
+	p.Adopt(queue)
+	return p.publishOwn(ctx, queue, Dead(queue), m)
+}
+
+// publishOwn declares a queue of ours once when the broker returns a message
+// because the queue is gone.
+func (p *Publisher) publishOwn(ctx context.Context, queue string, a Address, m *messages.Message) error {
+	err := p.publish(ctx, a, m, true)
+	if !errors.Is(err, messages.ErrQueueMissing) || !p.admin.adopted(queue) {
+		return err
+	}
+	if err := p.admin.declareWork(ctx, queue); err != nil {
+		return err
+	}
+	return p.publish(ctx, a, m, true)
+}
+
+// publish sends a message and, when its connection breaks before the word of
+// the broker, once more under the same id, unless resend is false. Once a
+// write may have reached the broker the answer is nil or ErrUnconfirmed,
+// whatever the second try says.
+func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message, resend bool) error {
+	if err := checkPublish(a, m); err != nil {
+		return err
+	}
+	pub := publishing(m)
+	if err := pub.Headers.Validate(); err != nil {
+		return &messages.InvalidError{Field: "headers", Rule: err.Error()}
+	}
+	err := p.try(ctx, a, pub)
+	if !errors.Is(err, errBroken) {
+		return err
+	}
+	if resend && p.awaitUp(ctx) && p.try(ctx, a, pub) == nil {
+		return nil
+	}
+	return fmt.Errorf("publish: %w: %w", messages.ErrUnconfirmed, err)
+}
+
+// try hands a message to a lane and waits for its outcome. A lane that goes
+// down before the write hands it back, and the next lane gets it.
+func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing) error {
+	select {
+	case p.tokens <- struct{}{}:
+	default:
+		return fmt.Errorf("publish: %w (limit %d)", messages.ErrOverloaded, cap(p.tokens))
+	}
+	j := newJob(a, pub, func() { <-p.tokens })
+	for range p.lanes {
+		l := p.pick()
+		if l == nil || !l.offer(j) {
+			break
+		}
+		err := j.wait(ctx)
+		if !errors.Is(err, errNotWritten) {
+			return err
+		}
+	}
+	j.release()
+	return p.unavailable()
+}
+
+func (p *Publisher) unavailable() error {
+	return fmt.Errorf("publish: %w: broker is %s", messages.ErrBrokerUnavailable, p.State())
+}
+
+// pick returns the next lane that is up, or nil while there is none or while
+// the broker asks publishers to stop.
+func (p *Publisher) pick() *lane {
+	var up *lane
+	start := int(p.next.Add(1))
+	for i := range p.lanes {
+		l := p.lanes[(start+i)%len(p.lanes)]
+		if l.blocked.Load() {
+			return nil
+		}
+		if up == nil && l.up.Load() != nil {
+			up = l
+		}
+	}
+	return up
+}
+
+// awaitUp waits until a lane is up; false when ctx ended first.
+func (p *Publisher) awaitUp(ctx context.Context) bool {
+	for {
+		woken := p.woken()
+		if p.pick() != nil {
+			return true
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// woken returns a channel that is closed when the next lane comes up.
+func (p *Publisher) woken() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wakeUp
+}
+
+// wake is called by a lane that came up: those who wait for one look again,
+// and what was declared before is declared again when it is needed, since the
+// broker may have come back without it.
+func (p *Publisher) wake() {
+	p.admin.forget()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.wakeUp)
+	p.wakeUp = make(chan struct{})
+}

@@ -1,0 +1,94 @@
+-- claim answers whether a token may run an attempt, and if so makes it the
+-- owner for the length of the lease.
+--
+-- It promises: attempts are ordered by (run, attempt), and what is older than
+-- what was seen never runs; a run that has a final state never runs again; at
+-- most one token at a time holds an attempt; a successor that was not confirmed
+-- is named to the attempt that left it, and to no other; a claim that is
+-- repeated with its token counts one start.
+--
+-- KEYS: result record, task record
+-- ARGV: run, attempt, token, lease ms, record of STARTED or '', TTL ms
+-- Answers {verdict, starts, ms busy, next, record}.
+--
+-- Here as in every script of this folder the first write is one that Redis
+-- refuses when its memory is full or its disk fails: a refusal leaves nothing
+-- half done.
+local m, t = KEYS[1], KEYS[2]
+local run, attempt, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local lease, started, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+
+local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'lease', 'starts',
+  'counted', 'cancel', 'state', 'next', 'outcome')
+local seen_run, seen_attempt = tonumber(f[1] or run), tonumber(f[2] or attempt)
+local owner, until_ms, starts = f[3], tonumber(f[4] or 0), tonumber(f[5] or 0)
+local counted, cancel, state, next = f[6], f[7], f[8], f[9]
+
+-- A RETRY has raised the attempt already; a final state has not.
+local function over(verdict)
+  local author = state and seen_attempt or seen_attempt - 1
+  if not next or run ~= seen_run or attempt ~= author then
+    return {verdict, starts, 0, '', ''}
+  end
+  return {verdict, starts, 0, next, f[10] or redis.call('GET', m) or ''}
+end
+
+if run < seen_run or (run == seen_run and attempt < seen_attempt) then
+  return over('STALE')
+end
+if run == seen_run and state then
+  return over('FINAL')
+end
+
+-- A newer run or attempt: nothing that was said about the older one holds.
+if run > seen_run then
+  cancel = false
+end
+if run > seen_run or attempt > seen_attempt then
+  owner, starts, counted = false, 0, false
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A live owner hears of a cancellation by its renewal and settles it itself:
+-- nobody is told REVOKED while the handler still runs.
+if owner and owner ~= token and until_ms > now then
+  return {'BUSY', starts, until_ms - now, '', ''}
+end
+
+-- The first start is counted here, a later one when it begins: it may have to
+-- wait until it is alone, and waiting is not running.
+if owner ~= token then
+  counted = false
+  if starts == 0 and not cancel then
+    starts, counted = 1, '1'
+  end
+end
+
+redis.call('HSET', t, 'run', ARGV[1], 'attempt', ARGV[2], 'owner', token,
+  'lease', now + lease, 'starts', starts)
+-- That it arrived proves that it was published.
+redis.call('HDEL', t, 'state', 'next', 'outcome')
+if counted then
+  redis.call('HSET', t, 'counted', counted)
+else
+  redis.call('HDEL', t, 'counted')
+end
+if not cancel then
+  redis.call('HDEL', t, 'cancel')
+end
+if redis.call('PTTL', t) < ttl then
+  redis.call('PEXPIRE', t, ttl)
+end
+
+if cancel then
+  return {'CANCELLED', starts, 0, '', ''}
+end
+if started ~= '' then
+  redis.call('SET', m, started, 'PX', ttl)
+  redis.call('PUBLISH', m, started)
+end
+if not counted then
+  starts = starts + 1
+end
+return {'RUN', starts, 0, '', ''}

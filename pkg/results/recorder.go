@@ -1,0 +1,207 @@
+package results
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+const (
+	recordBatch    = 256
+	recordTimeout  = time.Second
+	recordPatience = 5 * time.Second
+	recordFlush    = 2 * time.Second
+)
+
+// Recorder writes the records of submissions behind the submissions' back: a
+// task that is accepted is in the queue, whether or not Redis hears of it. What
+// cannot be kept or written in time is dropped and counted. Use [NewRecorder].
+type Recorder struct {
+	store   *Store
+	queue   chan *messages.Result
+	dropped atomic.Uint64
+	// patience is how long a batch is tried.
+	patience time.Duration
+	// down is the state that was logged last; only Run touches it.
+	down bool
+}
+
+// NewRecorder returns a recorder that keeps up to size records waiting. It
+// writes nothing until [Recorder.Run] runs.
+func NewRecorder(s *Store, size int) *Recorder {
+	return &Recorder{store: s, queue: make(chan *messages.Result, max(size, 1)), patience: recordPatience}
+}
+
+// Record hands over the record of a submission, which must not be changed any
+// more. It never blocks; false means that it was dropped.
+func (r *Recorder) Record(result *messages.Result) bool {
+	select {
+	case r.queue <- result:
+		return true
+	default:
+		r.dropped.Add(1)
+		return false
+	}
+}
+
+// Dropped is how many records were dropped.
+func (r *Recorder) Dropped() uint64 { return r.dropped.Load() }
+
+// Run writes records until the context ends, then what is still waiting for at
+// most two seconds. It blocks, and returns nil.
+func (r *Recorder) Run(ctx context.Context) error {
+	var left []submission
+	for ctx.Err() == nil {
+		r.drop(len(left))
+		left = nil
+		select {
+		case first := <-r.queue:
+			left = r.write(ctx, r.gather(first))
+		case <-ctx.Done():
+		}
+	}
+	r.flush(ctx, left)
+	return nil
+}
+
+// submission is a record ready to be written.
+type submission struct {
+	call call
+	at   time.Time
+}
+
+// gather takes what is waiting behind the first record.
+func (r *Recorder) gather(first *messages.Result) []submission {
+	batch := r.prepare(make([]submission, 0, recordBatch), first)
+	for len(batch) < recordBatch {
+		select {
+		case next := <-r.queue:
+			batch = r.prepare(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// prepare encodes a record; one that cannot be is dropped.
+func (r *Recorder) prepare(batch []submission, result *messages.Result) []submission {
+	record, err := messages.EncodeResult(result)
+	if err != nil {
+		r.drop(1)
+		r.store.log.Debug("record of submission not encoded", zap.String("task_id", result.TaskID), zap.Error(err))
+		return batch
+	}
+	ttl := r.store.pendingFor(result).Milliseconds()
+	return append(batch, submission{
+		call: call{script: r.store.scripts.record, id: result.TaskID, args: []any{record, ttl}},
+		at:   created(result),
+	})
+}
+
+// flush writes what is left after the context has ended, and counts what it
+// cannot write in time as dropped.
+func (r *Recorder) flush(ctx context.Context, left []submission) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFlush)
+	defer cancel()
+	for {
+		if len(left) > 0 {
+			r.drop(len(r.write(ctx, left)))
+		}
+		select {
+		case first := <-r.queue:
+			left = r.gather(first)
+		default:
+			return
+		}
+	}
+}
+
+// write tries a batch again until it is written, too old, or the context ends,
+// and returns what is not written. To write a record twice is harmless.
+func (r *Recorder) write(ctx context.Context, batch []submission) []submission {
+	pauses := backoff.ExponentialBackOff{
+		InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second,
+		Multiplier: 2, RandomizationFactor: 0.5,
+	}
+	pauses.Reset()
+	deadline := time.Now().Add(r.patience)
+	for len(batch) > 0 && ctx.Err() == nil {
+		batch = r.attempt(ctx, batch)
+		pause := pauses.NextBackOff()
+		if len(batch) == 0 || time.Now().Add(pause).After(deadline) || !sleep(ctx, pause) {
+			break
+		}
+	}
+	return batch
+}
+
+// attempt writes a batch in one round trip and returns what has to be tried
+// again.
+func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission {
+	if len(batch) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	calls := make([]call, len(batch))
+	for i, b := range batch {
+		calls[i] = b.call
+	}
+	cmds := r.store.pipeline(ctx, calls, func(pipe redis.Pipeliner) {
+		for _, b := range batch {
+			r.store.index.add(ctx, pipe, b.call.id, b.at)
+		}
+	})
+	var left []submission
+	var outage error
+	for i, cmd := range cmds {
+		err := cmd.Err()
+		switch {
+		case err == nil:
+		case unavailable(err) || ctx.Err() != nil:
+			left, outage = append(left, batch[i]), err
+		default:
+			r.drop(1)
+			r.store.log.Debug("record of submission refused", zap.String("task_id", batch[i].call.id), zap.Error(err))
+		}
+	}
+	r.report(ctx, outage)
+	if outage == nil {
+		r.store.trim(ctx, len(batch))
+	}
+	return left
+}
+
+// report logs the beginning and the end of an outage, and nothing in between.
+func (r *Recorder) report(ctx context.Context, outage error) {
+	switch {
+	case outage != nil && !r.down && !errors.Is(ctx.Err(), context.Canceled):
+		r.down = true
+		r.store.log.Warn("records of submissions wait for redis", zap.Error(outage))
+	case outage == nil && r.down:
+		r.down = false
+		r.store.log.Info("records of submissions are written again", zap.Uint64("dropped", r.Dropped()))
+	}
+}
+
+func (r *Recorder) drop(n int) { r.dropped.Add(uint64(n)) }
+
+// sleep waits and reports false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

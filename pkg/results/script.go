@@ -1,0 +1,127 @@
+package results
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+//go:embed lua/claim.lua
+var claimLua string
+
+//go:embed lua/begin.lua
+var beginLua string
+
+//go:embed lua/renew.lua
+var renewLua string
+
+//go:embed lua/release.lua
+var releaseLua string
+
+//go:embed lua/progress.lua
+var progressLua string
+
+//go:embed lua/settle.lua
+var settleLua string
+
+//go:embed lua/done.lua
+var doneLua string
+
+//go:embed lua/record.lua
+var recordLua string
+
+//go:embed lua/forget.lua
+var forgetLua string
+
+// scripts are the Lua scripts with their digests.
+type scripts struct {
+	claim, begin, renew, release, progress, settle, done, record, forget *redis.Script
+}
+
+func newScripts() scripts {
+	return scripts{
+		claim:    redis.NewScript(claimLua),
+		begin:    redis.NewScript(beginLua),
+		renew:    redis.NewScript(renewLua),
+		release:  redis.NewScript(releaseLua),
+		progress: redis.NewScript(progressLua),
+		settle:   redis.NewScript(settleLua),
+		done:     redis.NewScript(doneLua),
+		record:   redis.NewScript(recordLua),
+		forget:   redis.NewScript(forgetLua),
+	}
+}
+
+// answerLost is what a script answers to a token that does not hold the
+// attempt.
+const answerLost = "LOST"
+
+// call is one run of a script on the two keys of a task.
+type call struct {
+	script *redis.Script
+	id     string
+	args   []any
+}
+
+// run runs one script on the keys of a task.
+func (s *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) *redis.Cmd {
+	return s.pipeline(ctx, []call{{script: script, id: id, args: args}}, nil)[0]
+}
+
+// runOwned runs a script that answers LOST to a foreign token.
+func (s *Store) runOwned(ctx context.Context, doing string, script *redis.Script, id string, args ...any) error {
+	answer, err := s.run(ctx, script, id, args...).Text()
+	if err != nil {
+		return storeError(doing, err)
+	}
+	if answer == answerLost {
+		return fmt.Errorf("%s: %w", doing, messages.ErrLost)
+	}
+	return nil
+}
+
+// pipeline runs the scripts, and what else is added to the pipe, in one round
+// trip. Each command carries its own error. A server that was restarted has
+// lost the scripts: they are loaded again, and only what was refused for that
+// is repeated.
+func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipeliner)) []*redis.Cmd {
+	cmds := make([]*redis.Cmd, len(calls))
+	pipe := s.client.Pipeline()
+	for i, c := range calls {
+		cmds[i] = c.queue(ctx, pipe)
+	}
+	if also != nil {
+		also(pipe)
+	}
+	// The error of the pipeline is the first of its commands', read there.
+	_, _ = pipe.Exec(ctx)
+
+	again := s.client.Pipeline()
+	loaded := map[*redis.Script]error{}
+	for i, c := range calls {
+		if !errors.Is(cmds[i].Err(), redis.ErrNoScript) && !redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+			continue
+		}
+		if _, known := loaded[c.script]; !known {
+			loaded[c.script] = c.script.Load(ctx, s.client).Err()
+		}
+		if err := loaded[c.script]; err != nil {
+			cmds[i].SetErr(err)
+			continue
+		}
+		cmds[i] = c.queue(ctx, again)
+	}
+	if again.Len() > 0 {
+		_, _ = again.Exec(ctx)
+	}
+	return cmds
+}
+
+func (c call) queue(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+	return c.script.EvalSha(ctx, pipe, []string{messages.ResultKey(c.id), taskKey(c.id)}, c.args...)
+}

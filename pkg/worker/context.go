@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// ErrNoTask is what [Progress] returns outside of a handler.
+var ErrNoTask = errors.New("the context is not that of a task")
+
+// ProgressFunc stores how far a task has come.
+type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
+
+// running is what a handler can ask its context about.
+type running struct {
+	task     *messages.Task
+	log      *zap.Logger
+	progress ProgressFunc
+	// over is set when the attempt has its outcome; a handler that was left
+	// behind then reports no more progress.
+	over atomic.Bool
+}
+
+type runningKey struct{}
+
+// WithTask returns a context as a handler gets it. Its use is in the tests of
+// a handler: t is the task that the handler believes to run, progress receives
+// what it reports with [Progress]. Both log and progress may be nil.
+func WithTask(ctx context.Context, t *messages.Task, log *zap.Logger, progress ProgressFunc) context.Context {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	return context.WithValue(ctx, runningKey{}, &running{task: t, log: log, progress: progress})
+}
+
+func fromContext(ctx context.Context) *running {
+	r, _ := ctx.Value(runningKey{}).(*running)
+	return r
+}
+
+// Progress stores how far the task has come and tells whoever follows it. The
+// percentage is current of total, from 0 to 100, and 0 when there is no total;
+// meta is anything that encodes as JSON, nil for nothing.
+//
+// It blocks until Redis has taken it or ctx ends. Its error is
+// [messages.ErrLost] when the attempt has ended or belongs to another worker by
+// now, so that the handler had better stop; any other can be ignored.
+func Progress(ctx context.Context, current, total float64, meta any) error {
+	r := fromContext(ctx)
+	if r == nil {
+		return fmt.Errorf("report progress: %w", ErrNoTask)
+	}
+	if r.over.Load() {
+		return fmt.Errorf("report progress: %w", messages.ErrLost)
+	}
+	info, err := progressInfo(current, total, meta)
+	if err == nil && r.progress != nil {
+		err = r.progress(ctx, info)
+	}
+	if err != nil {
+		return fmt.Errorf("report progress: %w", err)
+	}
+	return nil
+}
+
+func progressInfo(current, total float64, meta any) (messages.ProgressInfo, error) {
+	for _, number := range []float64{current, total} {
+		if math.IsNaN(number) || math.IsInf(number, 0) {
+			return messages.ProgressInfo{}, errors.New("current and total must be finite numbers")
+		}
+	}
+	info := messages.ProgressInfo{Current: current, Total: total, Percent: percent(current, total)}
+	if meta == nil {
+		return info, nil
+	}
+	raw, err := json.Marshal(meta)
+	if err != nil {
+		return messages.ProgressInfo{}, fmt.Errorf("encode meta: %w", err)
+	}
+	info.Meta = raw
+	return info, nil
+}
+
+// percent has two decimals, which is as much as anybody reads.
+func percent(current, total float64) float64 {
+	if total <= 0 {
+		return 0
+	}
+	// The quotient first: current times 100 can overflow.
+	return math.Round(min(max(current/total, 0), 1)*10_000) / 100
+}
+
+// Attempt returns the number of the present attempt, 1 for the first. Only a
+// retry raises it: a task that is run again because its worker died keeps it.
+// It is 0 outside of a handler.
+func Attempt(ctx context.Context) int {
+	if r := fromContext(ctx); r != nil {
+		return r.task.Retries + 1
+	}
+	return 0
+}
+
+// TaskID returns the id of the task, the same for all its attempts, which makes
+// it the key to do something once. It is empty outside of a handler.
+func TaskID(ctx context.Context) string {
+	if r := fromContext(ctx); r != nil {
+		return r.task.ID
+	}
+	return ""
+}
+
+// TraceParent returns the W3C trace context that the task was submitted with,
+// empty when there is none.
+func TraceParent(ctx context.Context) string {
+	if r := fromContext(ctx); r != nil {
+		return r.task.TraceParent
+	}
+	return ""
+}
+
+// Logger returns a logger that names the task and the attempt. It is never nil:
+// outside of a handler it logs nothing.
+func Logger(ctx context.Context) *zap.Logger {
+	if r := fromContext(ctx); r != nil {
+		return r.log
+	}
+	return zap.NewNop()
+}

@@ -1,0 +1,133 @@
+package worker
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// The values that [Options] take where a field is zero.
+const (
+	DefaultQueue       = "default"
+	DefaultConcurrency = 10
+	DefaultDrain       = 30 * time.Second
+	DefaultLease       = 15 * time.Second
+	DefaultResultTTL   = 24 * time.Hour
+)
+
+// Options configure a [Worker]. AMQPURL and RedisURL are required, every other
+// field has a default.
+type Options struct {
+	// AMQPURL is where RabbitMQ is: amqp:// or amqps://, several addresses of
+	// one cluster separated by commas.
+	AMQPURL string
+	// RedisURL is where Redis is: redis:// or rediss:// for one server, several
+	// separated by commas for a cluster, redis+sentinel:// for Sentinel.
+	RedisURL string
+	// Queue is the queue of every task that does not name its own with
+	// [WithQueue]; "default" when empty.
+	Queue string
+	// Concurrency is how many tasks run at the same time; 10 when zero.
+	Concurrency int
+	// Drain is how long running tasks may take to end at shutdown before their
+	// context is cancelled with [ErrDrainTimeout]; 30 s when zero.
+	Drain time.Duration
+	// Lease is how long a task stays with a worker that has stopped answering;
+	// 15 s when zero. It is renewed three times as often.
+	Lease time.Duration
+	// ResultTTL is how long a result is kept; 24 h when zero.
+	ResultTTL time.Duration
+	// Name identifies this start of the worker; "host-pid-random" when empty.
+	// Two live workers must not share one.
+	Name string
+	// Log receives what the worker has to say; nil for nothing.
+	Log *zap.Logger
+}
+
+// Validate reports everything that is wrong with the options, joined, each with
+// the name of its field. [Worker.Run] calls it.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	return errors.Join(
+		checkURL("AMQPURL", o.AMQPURL, "amqp", "amqps"),
+		checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel"),
+		checkQueue("Queue", o.Queue),
+		check(o.Concurrency >= 1 && o.Concurrency <= 10_000, "Concurrency: must be from 1 to 10000"),
+		check(o.Drain > 0, "Drain: must be positive"),
+		check(o.Lease >= time.Second, "Lease: must be at least 1s"),
+		check(o.ResultTTL >= time.Second, "ResultTTL: must be at least 1s"),
+		check(len(o.Name) <= 255, "Name: must have at most 255 bytes"),
+	)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Queue == "" {
+		o.Queue = DefaultQueue
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = DefaultConcurrency
+	}
+	if o.Drain == 0 {
+		o.Drain = DefaultDrain
+	}
+	if o.Lease == 0 {
+		o.Lease = DefaultLease
+	}
+	if o.ResultTTL == 0 {
+		o.ResultTTL = DefaultResultTTL
+	}
+	if o.Name == "" {
+		o.Name = uniqueName()
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+func check(ok bool, complaint string) error {
+	if ok {
+		return nil
+	}
+	return errors.New(complaint)
+}
+
+// checkURL looks at the scheme only, which is all that can be said without
+// connecting. The complaint does not quote the URL: it may hold a password.
+func checkURL(field, text string, schemes ...string) error {
+	if text == "" {
+		return fmt.Errorf("%s: is required", field)
+	}
+	scheme, _, found := strings.Cut(text, "://")
+	if !found || !slices.Contains(schemes, scheme) {
+		return fmt.Errorf("%s: must start with %s://", field, strings.Join(schemes, ":// or "))
+	}
+	return nil
+}
+
+func checkQueue(field, queue string) error {
+	if err := messages.ValidQueue(queue); err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
+}
+
+// uniqueName tells apart the starts of a worker, also two in one process.
+func uniqueName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown"
+	}
+	random := make([]byte, 4)
+	_, _ = rand.Read(random) // never fails: crypto/rand ends the program instead
+	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), hex.EncodeToString(random))
+}

@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+func TestOptionsDefaults(t *testing.T) {
+	t.Parallel()
+	o := Options{}.withDefaults()
+
+	require.Equal(t, "default", o.Queue)
+	require.Equal(t, 10, o.Concurrency)
+	require.Equal(t, 30*time.Second, o.Drain)
+	require.Equal(t, 15*time.Second, o.Lease)
+	require.Equal(t, 24*time.Hour, o.ResultTTL)
+	require.Regexp(t, `^.+-\d+-[0-9a-f]{8}$`, o.Name)
+	require.NotNil(t, o.Log)
+	first, second := New(Options{}), New(Options{})
+	require.NotEqual(t, first.Name(), second.Name(), "each start has a name of its own")
+	require.Equal(t, "mine", New(Options{Name: "mine"}).Name())
+}
+
+func TestOptionsValidate(t *testing.T) {
+	t.Parallel()
+	good := Options{AMQPURL: "amqp://localhost", RedisURL: "redis://localhost"}
+	require.NoError(t, good.Validate())
+	good.RedisURL = "redis://a:1,redis://b:2"
+	require.NoError(t, good.Validate())
+	good.RedisURL = "redis+sentinel://a:1,b:2/0?master=m"
+	require.NoError(t, good.Validate())
+
+	err := Options{
+		AMQPURL: "http://user:geheim@x", RedisURL: "user:geheim@x", Queue: "a b", Concurrency: -1,
+		Drain: -1, Lease: 1, ResultTTL: 1, Name: string(make([]byte, 300)),
+	}.Validate()
+
+	for _, field := range []string{"AMQPURL: must start with amqp://", "RedisURL: must start with redis://", "Queue:", "Concurrency:", "Drain:", "Lease:", "ResultTTL:", "Name:"} {
+		require.ErrorContains(t, err, field)
+	}
+	require.NotContains(t, err.Error(), "geheim", "an error must not show a password")
+	require.ErrorContains(t, Options{}.Validate(), "AMQPURL: is required\nRedisURL: is required")
+}
+
+func TestErrorsCanBeFoundAndUnwrapped(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("cause")
+	var permanent *PermanentError
+	require.ErrorAs(t, Permanent(cause), &permanent)
+	require.ErrorIs(t, Permanent(cause), cause)
+	require.NoError(t, Permanent(nil))
+
+	var retry *RetryError
+	require.ErrorAs(t, RetryAfter(time.Minute, cause), &retry)
+	require.Equal(t, time.Minute, retry.After)
+	require.ErrorIs(t, RetryAfter(time.Minute, cause), cause)
+	require.EqualError(t, RetryAfter(0, nil), "retry requested")
+
+	invalid := &InvalidInputError{Fields: []*messages.InvalidError{{Rule: "must be an object"}, {Field: "/a", Rule: "is required"}}}
+	require.EqualError(t, invalid, "invalid input: must be an object; /a: is required")
+	require.Len(t, invalid.Unwrap(), 2)
+}

@@ -1,0 +1,280 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lovage-mq/lovage/internal/delivery"
+	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
+	"github.com/lovage-mq/lovage/pkg/results"
+)
+
+const (
+	heartbeatEvery = 5 * time.Second
+	// announceEvery brings the catalog back to a Redis that lost it.
+	announceEvery = time.Minute
+	// settleGrace is how long interrupted tasks may take to be given back
+	// after the drain is over.
+	settleGrace = 5 * time.Second
+)
+
+// Status says how a running worker is doing.
+type Status struct {
+	// RabbitMQ is "up" while the broker delivers to us, else "down"; Redis
+	// is "up" when it answered the last heartbeat.
+	RabbitMQ string
+	Redis    string
+	// Busy is the number of tasks that run now, Slots how many may.
+	Busy  int
+	Slots int
+}
+
+// Run takes tasks until ctx ends, and blocks. Then it stops the intake, gives
+// back what has not started, and waits for running tasks; those that still run
+// after [Options].Drain are interrupted with [ErrDrainTimeout] and go back to
+// their queue with their count kept. RabbitMQ or Redis may be away at any
+// time, also at the start: Run waits for them.
+//
+// It returns an error when the options are wrong, when no task is registered,
+// or when a queue exists in RabbitMQ with other arguments.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.opts.Validate(); err != nil {
+		return fmt.Errorf("worker options: %w", err)
+	}
+	if len(w.handlers) == 0 {
+		return errors.New("worker has no tasks: register at least one with Handle")
+	}
+	w.seal()
+	urls, err := rabbitmq.SplitURLs(w.opts.AMQPURL)
+	if err != nil {
+		return fmt.Errorf("AMQPURL: %w", err)
+	}
+	client, err := results.Open(w.opts.RedisURL)
+	if err != nil {
+		return fmt.Errorf("RedisURL: %w", err)
+	}
+	store := results.New(results.Options{Client: client, TTL: w.opts.ResultTTL, Lease: w.opts.Lease, Log: w.log})
+	e := newEngine(w, store, rabbitmq.Options{URLs: urls, Name: "lovage worker " + w.Name(), Log: w.log})
+	w.engine.Store(e)
+	return errors.Join(e.run(ctx), client.Close())
+}
+
+// Status returns how the worker is doing; everything is down before Run.
+func (w *Worker) Status() Status {
+	s := Status{RabbitMQ: "down", Redis: "down", Slots: w.opts.Concurrency}
+	e := w.engine.Load()
+	if e == nil {
+		return s
+	}
+	if e.consumer.Connected() && e.publisher.State() == "up" {
+		s.RabbitMQ = "up"
+	}
+	if e.redisUp.Load() {
+		s.Redis = "up"
+	}
+	s.Busy = int(e.busy.Load())
+	return s
+}
+
+// engine is what runs while Run runs.
+type engine struct {
+	worker    *Worker
+	store     *results.Store
+	publisher *rabbitmq.Publisher
+	consumer  *rabbitmq.Consumer
+	processor *delivery.Processor
+	log       *zap.Logger
+	started   time.Time
+
+	slots   chan struct{}
+	busy    atomic.Int64
+	redisUp atomic.Bool
+
+	mu      sync.Mutex // guards closed, and running's Add against its Wait
+	closed  bool
+	running sync.WaitGroup
+}
+
+func newEngine(w *Worker, store *results.Store, o rabbitmq.Options) *engine {
+	e := &engine{
+		worker: w, store: store, log: w.log, started: time.Now(),
+		slots: make(chan struct{}, w.opts.Concurrency),
+	}
+	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1})
+	e.publisher.Adopt(w.Queues()...)
+	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
+	for _, q := range w.Queues() {
+		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.opts.Concurrency})
+	}
+	e.consumer = rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{Options: o, Intakes: intakes})
+	e.processor = delivery.New(delivery.Options{
+		Store: store, Publisher: e.publisher, Worker: w.Name(), Lease: w.opts.Lease, Log: w.log,
+	})
+	return e
+}
+
+func (e *engine) run(ctx context.Context) error {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, life := errgroup.WithContext(life)
+	work, interrupt := context.WithCancelCause(life)
+	defer interrupt(nil)
+	// life ends when nothing is left to settle, work when running tasks must
+	// stop, ctx when no new one may start.
+	take := func(d *rabbitmq.Delivery) {
+		e.accept(d, func() { e.process(ctx, work, life, d) })
+	}
+
+	g.Go(func() error { return e.publisher.Run(life) })
+	g.Go(func() error { return e.consumer.Run(life, take) })
+	g.Go(func() error { return e.processor.Run(life) })
+	g.Go(func() error { return e.announce(life) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-life.Done(): // one of the others failed
+		}
+		e.drain(interrupt)
+		end()
+		return nil
+	})
+	return g.Wait()
+}
+
+// drain stops the intake and waits for what runs.
+func (e *engine) drain(interrupt context.CancelCauseFunc) {
+	e.log.Info("worker stops, running tasks may end", zap.Int64("busy", e.busy.Load()), zap.Duration("drain", e.worker.opts.Drain))
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.consumer.Pause()
+
+	ended := make(chan struct{})
+	go func() {
+		e.running.Wait()
+		close(ended)
+	}()
+	for _, step := range []struct {
+		wait time.Duration
+		then func()
+	}{
+		{e.worker.opts.Drain, func() { interrupt(ErrDrainTimeout) }},
+		{settleGrace, func() {
+			e.log.Error("tasks did not stop, the broker gives them to others", zap.Int64("busy", e.busy.Load()))
+		}},
+	} {
+		t := time.NewTimer(step.wait)
+		select {
+		case <-ended:
+			t.Stop()
+			return
+		case <-t.C:
+			step.then()
+		}
+	}
+}
+
+// accept takes a delivery from the consumer's goroutine into one of its own.
+func (e *engine) accept(d *rabbitmq.Delivery, process func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		_ = d.Requeue() // an error means that the broker does it
+		return
+	}
+	e.running.Go(process)
+}
+
+// process waits for a slot, and gives back what has not started when the
+// worker stops first.
+func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery) {
+	select {
+	case e.slots <- struct{}{}:
+	case <-intake.Done():
+		_ = d.Requeue()
+		return
+	}
+	e.busy.Add(1)
+	defer func() {
+		e.busy.Add(-1)
+		<-e.slots
+	}()
+	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
+		func(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
+			return e.worker.handle(ctx, t, progress)
+		})
+}
+
+// announce keeps the catalog and the worker's sign of life in Redis.
+func (e *engine) announce(ctx context.Context) error {
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	var announced time.Time
+	for {
+		err := e.signOfLife(ctx, time.Since(announced) > announceEvery)
+		switch {
+		case err != nil:
+			announced = time.Time{}
+		case time.Since(announced) > announceEvery:
+			announced = time.Now()
+		}
+		if up := err == nil; e.redisUp.Swap(up) != up || (announced.IsZero() && !up) {
+			e.log.Info("redis changed", zap.Bool("up", up), zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return e.leave(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func (e *engine) signOfLife(ctx context.Context, announce bool) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatEvery)
+	defer cancel()
+	if announce {
+		return e.store.Announce(ctx, e.info(), e.worker.entries())
+	}
+	return e.store.Heartbeat(ctx, e.info())
+}
+
+func (e *engine) info() messages.WorkerInfo {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return messages.WorkerInfo{
+		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version(),
+		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
+		Slots: cap(e.slots), Busy: int(e.busy.Load()), Started: e.started, LastSeen: time.Now(),
+	}
+}
+
+// version is the version of the module, as far as the build knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// leave takes the sign of life away; if that fails it expires by itself.
+func (e *engine) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := e.store.Leave(ctx, e.info()); err != nil {
+		e.log.Warn("worker not signed off", zap.Error(err))
+	}
+	return nil
+}

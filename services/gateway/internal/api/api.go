@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// Publisher puts a message into a queue and knows how the broker is.
+type Publisher interface {
+	// Enqueue returns nil when the broker has confirmed the message, and one
+	// of the sentinels of package messages otherwise. It returns soon after
+	// ctx ends.
+	Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error
+	// State returns "up", "blocked" or "down" without waiting for anything.
+	State() string
+}
+
+// Results reads what is known about tasks.
+type Results interface {
+	// Get returns [messages.ErrNotFound] for an unknown id and
+	// [messages.ErrStoreUnavailable] when the store does not answer.
+	Get(ctx context.Context, id string) (*messages.Result, error)
+	// List returns tasks, newest first.
+	List(ctx context.Context, f Filter, cursor string, limit int) (Page, error)
+}
+
+// Filter says which tasks to list. A zero field does not restrict.
+type Filter struct {
+	States []messages.State
+	Name   string
+	Queue  string
+	Worker string
+	Since  time.Time
+	Until  time.Time
+}
+
+// Page is one page of a list. Next is the cursor of the next one, empty at the
+// end; a page may hold fewer results than asked for and still have a next.
+type Page struct {
+	Results []*messages.Result
+	Next    string
+}
+
+// Recorder takes the record of a task that was just submitted. It never
+// blocks; false means that the record was dropped.
+type Recorder interface {
+	Record(r *messages.Result) bool
+}
+
+// Watcher tells when the record of a task changes, until stop is called.
+// Notices may be lost: a reader also looks by itself from time to time.
+type Watcher interface {
+	Watch(id string) (changed <-chan struct{}, stop func())
+}
+
+// Catalog knows which tasks there are and who runs them.
+type Catalog interface {
+	Catalog(ctx context.Context) ([]messages.CatalogEntry, error)
+	Workers(ctx context.Context) ([]messages.WorkerInfo, error)
+}
+
+// Options configure an [API]. Publisher, Results, Recorder, Watcher and
+// Catalog are required.
+type Options struct {
+	Publisher Publisher
+	Results   Results
+	Recorder  Recorder
+	Watcher   Watcher
+	Catalog   Catalog
+	Log       *zap.Logger
+
+	// AllowedHosts are the names by which clients may address this server, in
+	// addition to localhost, 127.0.0.1 and [::1]. A port is ignored.
+	AllowedHosts []string
+	// ForeignQueues were declared by Celery and are served by it: messages go
+	// there at once, and Celery itself holds them until their ETA.
+	ForeignQueues []string
+	// MaxBody is the largest request body in bytes, 1 MiB by default.
+	MaxBody int64
+	// PublishTimeout bounds a publish, 2 s by default; ReadTimeout one
+	// question to the result store, 2 s by default.
+	PublishTimeout time.Duration
+	ReadTimeout    time.Duration
+	// MaxWait caps "Prefer: wait", 60 s by default.
+	MaxWait time.Duration
+	// Retention is how long a record is kept at most after the creation of
+	// its id; a UUIDv7 older than that without a record is gone (410). The
+	// default is 8 days: 7 for a task that has not ended, 1 for its result.
+	Retention time.Duration
+	// Version is shown in the OpenAPI document.
+	Version string
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	o.MaxBody = orDefault(o.MaxBody, 1<<20)
+	o.PublishTimeout = orDefault(o.PublishTimeout, 2*time.Second)
+	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
+	o.MaxWait = orDefault(o.MaxWait, time.Minute)
+	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
+	return o
+}
+
+func orDefault[T int64 | time.Duration](v, otherwise T) T {
+	if v > 0 {
+		return v
+	}
+	return otherwise
+}
+
+func (o Options) validate() error {
+	required := []struct {
+		name    string
+		missing bool
+	}{
+		{"Publisher", o.Publisher == nil}, {"Results", o.Results == nil}, {"Recorder", o.Recorder == nil},
+		{"Watcher", o.Watcher == nil}, {"Catalog", o.Catalog == nil},
+	}
+	var errs []error
+	for _, r := range required {
+		if r.missing {
+			errs = append(errs, &messages.InvalidError{Field: r.name, Rule: "is required"})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// API is the HTTP API. It is an [http.Handler]; [API.Run] keeps its copy of the
+// catalog fresh. Use [New].
+type API struct {
+	opts     Options
+	handler  http.Handler
+	foreign  map[string]bool
+	catalog  *catalog
+	options  []param[submitOptions]
+	filters  []param[listQuery]
+	draining chan struct{}
+	drain    sync.Once
+}
+
+// New builds the API and starts nothing. It fails when a required option is
+// missing.
+func New(o Options) (*API, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	a := &API{
+		opts:     o.withDefaults(),
+		foreign:  map[string]bool{},
+		options:  optionParams(),
+		filters:  filterParams(),
+		draining: make(chan struct{}),
+	}
+	for _, q := range o.ForeignQueues {
+		a.foreign[q] = true
+	}
+	e := echo.New()
+	e.HTTPErrorHandler = echoError
+	static, err := a.register(e)
+	if err != nil {
+		return nil, err
+	}
+	a.catalog = newCatalog(a.opts, static)
+	a.handler = a.middleware(e)
+	return a, nil
+}
+
+// ServeHTTP answers a request. No answer waits on RabbitMQ or Redis past the
+// timeouts of the [Options].
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Run keeps the catalog fresh and blocks until ctx ends; it returns nil then.
+func (a *API) Run(ctx context.Context) error { return a.catalog.run(ctx) }
+
+// Drain makes /readyz answer 503 and ends every "Prefer: wait", so that the
+// server can stop. All else goes on. It may be called more than once.
+func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }

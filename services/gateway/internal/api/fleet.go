@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// catalogEntry is a task that workers have announced.
+type catalogEntry struct {
+	Name          string          `json:"name" doc:"Kind of the task."`
+	Queue         string          `json:"queue" doc:"Queue that its workers consume."`
+	Description   string          `json:"description" doc:"What it does."`
+	Params        []string        `json:"params" nullable:"false" doc:"Fields of the input, in the order of positional arguments."`
+	Input         json.RawMessage `json:"input_schema" doc:"JSON Schema of the input; null means that anything goes."`
+	Output        json.RawMessage `json:"output_schema" doc:"JSON Schema of the result; null means that anything may come."`
+	MaxRetries    int             `json:"max_retries"`
+	TimeLimit     float64         `json:"time_limit" doc:"Hard limit of an attempt in seconds, 0 for none."`
+	SoftTimeLimit float64         `json:"soft_time_limit" doc:"Soft limit of an attempt in seconds, 0 for none."`
+	Foreign       bool            `json:"foreign" doc:"Whether Celery serves the queue."`
+	AnnouncedAt   time.Time       `json:"announced_at" doc:"When a worker last started with it."`
+	Alive         int             `json:"alive" doc:"Live workers that run it."`
+}
+
+type catalogList struct {
+	Tasks []catalogEntry `json:"tasks" nullable:"false" doc:"By name; while workers are being replaced a name may appear in two versions, the newest first."`
+}
+
+// getCatalog is GET /v1/catalog. It answers from the copy.
+func (a *API) getCatalog(_ context.Context, c *call) (*reply, error) {
+	var none struct{}
+	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
+		return nil, invalid(slugParameters, errs)
+	}
+	s, err := a.catalog.loaded()
+	if err != nil {
+		return nil, err
+	}
+	out := catalogList{Tasks: make([]catalogEntry, 0, len(s.entries))}
+	for _, e := range s.entries {
+		out.Tasks = append(out.Tasks, newCatalogEntry(e))
+	}
+	return jsonReply(http.StatusOK, out)
+}
+
+func newCatalogEntry(e messages.CatalogEntry) catalogEntry {
+	if e.Params == nil {
+		e.Params = []string{}
+	}
+	return catalogEntry{
+		Name: e.Name, Queue: e.Queue, Description: e.Description, Params: e.Params, Input: e.Input, Output: e.Output,
+		MaxRetries: e.MaxRetries, TimeLimit: e.TimeLimit, SoftTimeLimit: e.SoftTimeLimit, Foreign: e.Foreign,
+		AnnouncedAt: e.AnnouncedAt, Alive: e.Alive,
+	}
+}
+
+type workerList struct {
+	Workers []messages.WorkerInfo `json:"workers" nullable:"false" doc:"The workers that are alive."`
+}
+
+// getWorkers is GET /v1/workers.
+func (a *API) getWorkers(ctx context.Context, c *call) (*reply, error) {
+	var none struct{}
+	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
+		return nil, invalid(slugParameters, errs)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
+	defer cancel()
+	workers, err := a.opts.Catalog.Workers(ctx)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errors.Join(messages.ErrStoreUnavailable, err)
+		}
+		return nil, err
+	}
+	if workers == nil {
+		workers = []messages.WorkerInfo{}
+	}
+	return jsonReply(http.StatusOK, workerList{Workers: workers})
+}

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// singleHeaders refuses a request that gives a header twice of which there can
+// be only one: whoever is between us and the client might read the other one.
+func singleHeaders(next http.Handler) http.Handler {
+	single := []string{
+		"Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Host", "Idempotency-Key",
+		"Origin", "Sec-Fetch-Site", "Traceparent", "X-Request-Id",
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range single {
+			if n := len(r.Header[name]); n > 1 {
+				repeatedHeader(name, fmt.Sprintf("given %d times, may be given once", n)).write(w, r)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func repeatedHeader(name, detail string) *problem {
+	p := newProblem(slugRepeatedHeader, name+": "+detail)
+	p.Errors = []fieldError{{Header: name, Detail: detail}}
+	return p
+}

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"context"
+	"net/http"
+)
+
+const (
+	routeLive  = "/livez"
+	routeReady = "/readyz"
+)
+
+// health is what the probes answer.
+type health struct {
+	Status   string `json:"status" doc:"ok, or draining while the server stops."`
+	RabbitMQ string `json:"rabbitmq" doc:"up, blocked or down."`
+	Redis    string `json:"redis" doc:"up, down, or unknown before the first answer."`
+	Catalog  string `json:"catalog" doc:"loaded, or missing while it was never read."`
+	Tasks    int    `json:"tasks" doc:"Kinds of tasks in the catalog."`
+}
+
+// alive is what /livez answers.
+type alive struct {
+	Status string `json:"status" doc:"ok"`
+}
+
+// live says that the process answers, and nothing about anybody else.
+func (a *API) live(context.Context, *call) (*reply, error) {
+	return jsonReply(http.StatusOK, alive{Status: "ok"})
+}
+
+// ready says whether requests should come here. RabbitMQ and Redis are
+// reported, not obeyed: where every replica fails its probe because of one
+// dependency, the outage of that becomes an outage of everything. It waits for
+// nobody.
+func (a *API) ready(context.Context, *call) (*reply, error) {
+	h := health{Status: "ok", RabbitMQ: a.opts.Publisher.State(), Redis: "up", Catalog: "missing"}
+	if a.catalog.failing.Load() {
+		h.Redis = "down"
+	}
+	if s := a.catalog.current.Load(); s != nil {
+		h.Catalog, h.Tasks = "loaded", len(s.names)
+	} else if !a.catalog.failing.Load() {
+		h.Redis = "unknown"
+	}
+	status := http.StatusOK
+	select {
+	case <-a.draining:
+		h.Status, status = "draining", http.StatusServiceUnavailable
+	default:
+	}
+	return jsonReply(status, h)
+}

@@ -1,0 +1,294 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const sleepSchema = `{
+	"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://example.com/sleep",
+	"type": "object",
+	"properties": {
+		"duration": {"type": "number", "minimum": 1, "maximum": 300},
+		"label": {"type": "string", "maxLength": 5, "enum": ["a", "b"]},
+		"serial": {"type": "integer"},
+		"nested": {"$ref": "#/$defs/Nested"},
+		"when": {"type": "string", "format": "date-time"}
+	},
+	"required": ["duration"],
+	"additionalProperties": false,
+	"$defs": {"Nested": {"type": "object", "properties": {"a/b": {"type": "integer"}}, "required": ["c~d"]}}
+}`
+
+func sleepEntry() messages.CatalogEntry {
+	return messages.CatalogEntry{
+		Name: "sleep_task", Queue: "default", Description: "Sleeps.\nIn seconds.", Params: []string{"duration", "label"},
+		Input: json.RawMessage(sleepSchema), Output: json.RawMessage(`{"type":"object","properties":{"slept":{"type":"number"}}}`),
+		MaxRetries: 3, TimeLimit: 60, Alive: 1, AnnouncedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+}
+
+// published is what a fake publisher was asked to send.
+type published struct {
+	queue string
+	delay time.Duration
+	task  *messages.Task
+	body  []byte
+}
+
+type fakePublisher struct {
+	mu    sync.Mutex
+	sent  []published
+	err   error
+	state string
+	hang  bool
+	after func(m *messages.Message)
+}
+
+func (p *fakePublisher) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error {
+	if p.hang {
+		<-ctx.Done()
+		return messages.ErrUnconfirmed
+	}
+	if p.err != nil {
+		return p.err
+	}
+	t, err := messages.Decode(m)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.sent = append(p.sent, published{queue, delay, t, m.Body})
+	p.mu.Unlock()
+	if p.after != nil {
+		p.after(m)
+	}
+	return nil
+}
+
+func (p *fakePublisher) State() string { return p.state }
+
+// last returns the only message that was sent since.
+func (p *fakePublisher) last(t *testing.T) published {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.Len(t, p.sent, 1)
+	return p.sent[0]
+}
+
+// fakeStore is results, recorder, watcher and catalog in memory.
+type fakeStore struct {
+	mu       sync.Mutex
+	records  map[string]*messages.Result
+	watches  map[chan struct{}]string
+	gets     int
+	err      error
+	entries  []messages.CatalogEntry
+	workers  []messages.WorkerInfo
+	loads    int
+	loadErr  error
+	hang     bool
+	page     Page
+	listed   Filter
+	cursor   string
+	limit    int
+	recorded []*messages.Result
+}
+
+func (s *fakeStore) Get(ctx context.Context, id string) (*messages.Result, error) {
+	if s.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gets++
+	if s.err != nil {
+		return nil, s.err
+	}
+	if r := s.records[id]; r != nil {
+		return r, nil
+	}
+	return nil, messages.ErrNotFound
+}
+
+// put writes a record and tells those who watch it.
+func (s *fakeStore) put(r *messages.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records[r.TaskID] = r
+	for changed, id := range s.watches {
+		if id == r.TaskID {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+func (s *fakeStore) List(ctx context.Context, f Filter, cursor string, limit int) (Page, error) {
+	if s.hang {
+		<-ctx.Done()
+		return Page{}, ctx.Err()
+	}
+	s.listed, s.cursor, s.limit = f, cursor, limit
+	return s.page, s.err
+}
+
+func (s *fakeStore) Record(r *messages.Result) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded = append(s.recorded, r)
+	return true
+}
+
+func (s *fakeStore) Watch(id string) (<-chan struct{}, func()) {
+	changed := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watches[changed] = id
+	return changed, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watches, changed)
+	}
+}
+
+func (s *fakeStore) watching() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.watches)
+}
+
+func (s *fakeStore) Catalog(ctx context.Context) ([]messages.CatalogEntry, error) {
+	if s.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loads++
+	return s.entries, s.loadErr
+}
+
+// announce replaces what the next look at the catalog sees.
+func (s *fakeStore) announce(err error, entries ...messages.CatalogEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries, s.loadErr = entries, err
+}
+
+func (s *fakeStore) Workers(ctx context.Context) ([]messages.WorkerInfo, error) {
+	if s.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.workers, s.err
+}
+
+// server is an API over fakes.
+type server struct {
+	*API
+	publisher *fakePublisher
+	store     *fakeStore
+}
+
+// newServer starts nothing; the catalog is loaded by the first look.
+func newServer(t *testing.T, change ...func(*Options)) *server {
+	t.Helper()
+	s := &server{
+		publisher: &fakePublisher{state: "up"},
+		store: &fakeStore{
+			records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
+			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
+		},
+	}
+	o := Options{
+		Publisher: s.publisher, Results: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store,
+		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	a, err := New(o)
+	require.NoError(t, err)
+	s.API = a
+	return s
+}
+
+// ask sends a request; headers are "Name: value".
+func (s *server) ask(t *testing.T, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	r.Host = "localhost:8080"
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Add(name, value)
+	}
+	if body != "" && r.Header["Content-Type"] == nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+// decode reads an answer into a map, numbers as they came.
+func decode(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
+	d.UseNumber()
+	var v map[string]any
+	require.NoError(t, d.Decode(&v), w.Body.String())
+	return v
+}
+
+// requireProblem checks the form that every error has.
+func requireProblem(t *testing.T, w *httptest.ResponseRecorder, status int, kind slug) problem {
+	t.Helper()
+	require.Equal(t, status, w.Code, w.Body.String())
+	require.Equal(t, problemType, w.Header().Get("Content-Type"), w.Body.String())
+	require.NotEmpty(t, w.Header().Get("X-Request-Id"))
+	var p problem
+	d := json.NewDecoder(w.Body)
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&p))
+	require.Equal(t, problemPrefix+string(kind), p.Type, p.Detail)
+	require.Equal(t, status, p.Status)
+	require.NotEmpty(t, p.Title)
+	return p
+}
+
+// pointers lists where the faults are.
+func pointers(p problem) []string {
+	var out []string
+	for _, e := range p.Errors {
+		if e.Pointer != nil {
+			out = append(out, *e.Pointer)
+		} else {
+			out = append(out, "?"+e.Parameter)
+		}
+	}
+	return out
+}
+
+const (
+	post = http.MethodPost
+	get  = http.MethodGet
+)

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// middleware puts the checks in front of the router, outermost first. They are
+// plain net/http, so that they hold for whatever router is behind them.
+func (a *API) middleware(router http.Handler) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(denyCrossOrigin))
+	h := origin.Handler(headAsGet(router))
+	h = singleHeaders(h)
+	h = allowHosts(a.opts.AllowedHosts, h)
+	h = secureHeaders(h)
+	h = recoverPanics(h)
+	return a.logRequests(h)
+}
+
+func denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
+	newProblem(slugCrossOrigin, "a browser sent this on behalf of another site; call the API from its own origin or from a program").write(w, r)
+}
+
+// headAsGet answers HEAD wherever there is a GET; net/http leaves the body out.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// exchange is what is learned about a request on its way, for the log.
+type exchange struct {
+	requestID string
+	route     string
+	taskID    string
+	problem   *problem
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange of a request, and one that nobody reads when
+// there is none.
+func exchangeOf(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return &exchange{}
+}
+
+func (x *exchange) fail(p *problem) {
+	x.problem = p
+	if p.TaskID != "" {
+		x.taskID = p.TaskID
+	}
+}
+
+// logRequests names the request and writes one line when it is answered. It
+// never writes payloads, queries or header values other than the request id.
+func (a *API) logRequests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		x := &exchange{requestID: requestID(r)}
+		w.Header().Set("X-Request-Id", x.requestID)
+		rec := &recorder{ResponseWriter: w}
+		defer func() {
+			a.opts.Log.Check(level(rec.status, x), "request").Write(fields(r, rec, x, time.Since(begun))...)
+		}()
+		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	})
+}
+
+// level keeps what is asked every second out of the log of a healthy server.
+func level(status int, x *exchange) zapcore.Level {
+	switch {
+	case x.problem != nil && x.problem.kind == slugInternal:
+		return zapcore.ErrorLevel
+	case status >= http.StatusInternalServerError:
+		return zapcore.WarnLevel
+	case x.route == routeLive || x.route == routeReady:
+		return zapcore.DebugLevel
+	default:
+		return zapcore.InfoLevel
+	}
+}
+
+func fields(r *http.Request, rec *recorder, x *exchange, took time.Duration) []zap.Field {
+	f := []zap.Field{
+		zap.String("request_id", x.requestID), zap.String("method", r.Method), zap.String("path", r.URL.Path),
+		zap.String("route", x.route), zap.Int("status", rec.status), zap.Int64("bytes", rec.bytes), zap.Duration("took", took),
+	}
+	if x.taskID != "" {
+		f = append(f, zap.String("task_id", x.taskID))
+	}
+	if x.problem != nil {
+		f = append(f, zap.String("problem", string(x.problem.kind)))
+		if x.problem.cause != nil {
+			f = append(f, zap.Error(x.problem.cause))
+		}
+	}
+	return f
+}
+
+// requestID takes the client's id when it is harmless, and a new one otherwise.
+func requestID(r *http.Request) string {
+	const longest = 128
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > longest || strings.ContainsFunc(id, notInID) {
+		return messages.NewID()
+	}
+	return id
+}
+
+func notInID(c rune) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return false
+	}
+	return !strings.ContainsRune("-_.:", c)
+}
+
+// recoverPanics turns a panic into a 500, or cuts the connection when the
+// answer has begun.
+func recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer answerPanic(w, r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answerPanic is to be deferred.
+func answerPanic(w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // net/http asks for this very value
+		panic(v)
+	}
+	p := problemOf(fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+	if rec, ok := w.(*recorder); ok && rec.status != 0 {
+		exchangeOf(r.Context()).fail(p)
+		panic(http.ErrAbortHandler)
+	}
+	p.write(w, r)
+}
+
+// secureHeaders sets what a browser must know about every answer. The page
+// under /docs has a policy of its own.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recorder remembers the status of an answer and counts its bytes.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHeader remembers the first status.
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,144 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// param is one parameter of an operation: how it is documented, and how its
+// text gets into a T. The same table reads the query, the options of an
+// envelope, and writes the document, so that the three cannot differ.
+type param[T any] struct {
+	name   string
+	doc    string
+	schema *huma.Schema
+	// list allows the parameter several times; its values are joined by commas.
+	list bool
+	// set returns the rule that the text breaks, "" when it breaks none.
+	set func(into *T, text string) string
+}
+
+// parseQuery reads a query. It reports every fault, not only the first.
+func parseQuery[T any](table []param[T], query string, into *T) []fieldError {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return []fieldError{atParameter("", "the query cannot be read: "+err.Error())}
+	}
+	var errs []fieldError
+	for _, p := range table {
+		got, given := values[p.name]
+		delete(values, p.name)
+		if !given {
+			continue
+		}
+		if len(got) > 1 && !p.list {
+			errs = append(errs, atParameter(p.name, fmt.Sprintf("given %d times, may be given once", len(got))))
+			continue
+		}
+		if rule := p.set(into, strings.Join(got, ",")); rule != "" {
+			errs = append(errs, atParameter(p.name, rule))
+		}
+	}
+	for _, name := range sortedKeys(values) {
+		errs = append(errs, atParameter(name, "is not a parameter of this call; there are "+names(table)))
+	}
+	return errs
+}
+
+// parseOptions reads the options of an envelope, a JSON object.
+func parseOptions[T any](table []param[T], raw json.RawMessage, pointer string, into *T) []fieldError {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return []fieldError{atPointer(pointer, "must be an object")}
+	}
+	var errs []fieldError
+	for _, p := range table {
+		value, given := values[p.name]
+		delete(values, p.name)
+		if !given || string(value) == "null" {
+			continue
+		}
+		text, rule := scalarText(value, p.schema)
+		if rule == "" {
+			rule = p.set(into, text)
+		}
+		if rule != "" {
+			errs = append(errs, atPointer(pointer+"/"+p.name, rule))
+		}
+	}
+	for _, name := range sortedKeys(values) {
+		errs = append(errs, atPointer(pointer+"/"+escapePointer(name), "is not an option; there are "+names(table)))
+	}
+	return errs
+}
+
+// scalarText returns the text of a JSON value whose type the schema allows.
+func scalarText(value json.RawMessage, s *huma.Schema) (text, rule string) {
+	types := []string{s.Type}
+	for _, one := range s.OneOf {
+		types = append(types, one.Type)
+	}
+	kind := scalarType(value)
+	if !slices.Contains(types, kind) && (kind != huma.TypeNumber || !slices.Contains(types, huma.TypeInteger)) {
+		types = slices.DeleteFunc(types, func(t string) bool { return t == "" })
+		return "", "must be of type " + strings.Join(types, " or ")
+	}
+	if kind == huma.TypeString {
+		_ = json.Unmarshal(value, &text)
+		return text, ""
+	}
+	return string(value), ""
+}
+
+func scalarType(value json.RawMessage) string {
+	value = bytes.TrimSpace(value)
+	switch value[0] {
+	case '"':
+		return huma.TypeString
+	case 't', 'f':
+		return huma.TypeBoolean
+	case '{':
+		return huma.TypeObject
+	case '[':
+		return huma.TypeArray
+	default:
+		return huma.TypeNumber
+	}
+}
+
+// document lists the table as OpenAPI query parameters.
+func document[T any](table []param[T]) []*huma.Param {
+	var out []*huma.Param
+	for _, p := range table {
+		out = append(out, &huma.Param{Name: p.name, In: "query", Description: p.doc, Schema: p.schema})
+	}
+	return out
+}
+
+func names[T any](table []param[T]) string {
+	var out []string
+	for _, p := range table {
+		out = append(out, p.name)
+	}
+	return strings.Join(out, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// escapePointer writes a key as a token of a JSON pointer (RFC 6901).
+func escapePointer(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}

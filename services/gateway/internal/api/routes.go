@@ -1,0 +1,176 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+
+	"github.com/lovage-mq/lovage/services/gateway/internal/docs"
+)
+
+const (
+	routeTasks = "/v1/tasks"
+	routeNamed = "/v1/tasks/{name}"
+	routeTask  = "/v1/tasks/{id}"
+)
+
+// register puts every route on the router and returns the document about them.
+func (a *API) register(e *echo.Echo) (*openAPI, error) {
+	config := huma.DefaultConfig("Lovage", a.opts.Version)
+	config.Info.Description = apiDescription
+	config.Tags = []*huma.Tag{
+		{Name: tagCatalog, Description: "The tasks of the catalog, each with its own input."},
+		{Name: tagTasks}, {Name: tagFleet}, {Name: tagHealth},
+	}
+	// The document and its page are served by this package: they change with
+	// the catalog and must work without internet access.
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil
+	// A client must not break when a field is added.
+	config.AllowAdditionalPropertiesByDefault = true
+	h := humaecho.New(e, config)
+	d := &documenter{registry: h.OpenAPI().Components.Schemas, doc: h.OpenAPI()}
+	a.submitRoutes(h, d)
+	a.readRoutes(h, d)
+	healthRoutes(a, h, d)
+	e.GET("/openapi.json", a.serveOpenAPI)
+	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))
+	e.GET("/docs", page)
+	e.GET("/docs/*", page)
+	return newOpenAPI(d.finish())
+}
+
+func (a *API) submitRoutes(h huma.API, d *documenter) {
+	prefer := &huma.Param{
+		Name: "Prefer", In: "header", Description: "wait=N waits up to N seconds for the outcome (RFC 7240).",
+		Schema: &huma.Schema{Type: huma.TypeString}, Example: "wait=20",
+	}
+	trace := &huma.Param{
+		Name: "traceparent", In: "header", Description: "W3C trace context, passed on to the worker.",
+		Schema: &huma.Schema{Type: huma.TypeString},
+	}
+	name := &huma.Param{
+		Name: "name", In: "path", Required: true, Description: "Kind of the task, see /v1/catalog.",
+		Schema: &huma.Schema{Type: huma.TypeString},
+	}
+	route(h, huma.Operation{
+		OperationID: "submit-task", Method: http.MethodPost, Path: routeNamed, Tags: []string{tagTasks},
+		Summary:     "Submit a task by name",
+		Description: "The body is the task's own input. 202 means that the broker has confirmed the message.",
+		Parameters:  append([]*huma.Param{name, prefer, trace}, document(a.options)...),
+		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
+	}, jsonBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.submitNamed)
+	route(h, huma.Operation{
+		OperationID: "submit-envelope", Method: http.MethodPost, Path: routeTasks, Tags: []string{tagTasks},
+		Summary:     "Submit any task",
+		Description: "For positional arguments, and for tasks that are not in the catalog: those need options.queue.",
+		Parameters:  []*huma.Param{prefer, trace},
+		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
+	}, jsonBody(envelopeSchema(a.options)), a.submitEnvelope)
+}
+
+func (a *API) readRoutes(h huma.API, d *documenter) {
+	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the task.", Schema: &huma.Schema{Type: huma.TypeString}}
+	have := &huma.Param{
+		Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "ETag of what you have: 304 when nothing has changed.",
+	}
+	prefer := &huma.Param{
+		Name: "Prefer", In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Example: "wait=20",
+		Description: "wait=N waits up to N seconds until the task is final; together with If-None-Match, until it has changed.",
+	}
+	route(h, huma.Operation{
+		OperationID: "get-task", Method: http.MethodGet, Path: routeTask, Tags: []string{tagTasks}, Summary: "Read a task",
+		Parameters: []*huma.Param{id, have, prefer},
+		Responses:  d.responses(typed[task](http.StatusOK, "The task."), bare(http.StatusNotModified, "It is as you have it.")),
+	}, nil, a.getTask)
+	route(h, huma.Operation{
+		OperationID: "list-tasks", Method: http.MethodGet, Path: routeTasks, Tags: []string{tagTasks}, Summary: "List tasks, newest first",
+		Parameters: document(a.filters), Responses: d.responses(typed[taskList](http.StatusOK, "A page of tasks.")),
+	}, nil, a.listTasks)
+	route(h, huma.Operation{
+		OperationID: "get-catalog", Method: http.MethodGet, Path: "/v1/catalog", Tags: []string{tagFleet}, Summary: "What tasks there are",
+		Responses: d.responses(typed[catalogList](http.StatusOK, "The catalog.")),
+	}, nil, a.getCatalog)
+	route(h, huma.Operation{
+		OperationID: "get-workers", Method: http.MethodGet, Path: "/v1/workers", Tags: []string{tagFleet}, Summary: "Who is alive",
+		Responses: d.responses(typed[workerList](http.StatusOK, "The workers.")),
+	}, nil, a.getWorkers)
+}
+
+func healthRoutes(a *API, h huma.API, d *documenter) {
+	route(h, huma.Operation{
+		OperationID: "livez", Method: http.MethodGet, Path: routeLive, Tags: []string{tagHealth}, Summary: "Is the process alive",
+		Responses: d.responses(typed[alive](http.StatusOK, "It is.")),
+	}, nil, a.live)
+	route(h, huma.Operation{
+		OperationID: "readyz", Method: http.MethodGet, Path: routeReady, Tags: []string{tagHealth}, Summary: "Should requests come here",
+		Description: "RabbitMQ and Redis are reported, not obeyed.",
+		Responses: d.responses(typed[health](http.StatusOK, "Yes."),
+			typed[health](http.StatusServiceUnavailable, "No: the server is stopping.")),
+	}, nil, a.ready)
+}
+
+// documented is one response of an operation; typ is nil where there is no body.
+type documented struct {
+	status      int
+	description string
+	typ         reflect.Type
+}
+
+func typed[T any](status int, description string) documented {
+	return documented{status, description, reflect.TypeFor[T]()}
+}
+
+func bare(status int, description string) documented { return documented{status, description, nil} }
+
+// documenter writes the static part of the document.
+type documenter struct {
+	registry huma.Registry
+	doc      *huma.OpenAPI
+}
+
+func (d *documenter) responses(list ...documented) map[string]*huma.Response {
+	fault := &huma.Response{
+		Description: "What went wrong, as RFC 9457 asks.",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: d.schema(reflect.TypeFor[problem]())}},
+	}
+	out := map[string]*huma.Response{"default": fault}
+	for _, r := range list {
+		response := &huma.Response{Description: r.description}
+		if r.typ != nil {
+			response.Content = map[string]*huma.MediaType{"application/json": {Schema: d.schema(r.typ)}}
+		}
+		out[strconv.Itoa(r.status)] = response
+	}
+	return out
+}
+
+func (d *documenter) submitResponses() map[string]*huma.Response {
+	return d.responses(typed[task](http.StatusAccepted, "The broker has the task."),
+		typed[task](http.StatusOK, "The task is done: the client preferred to wait."))
+}
+
+func (d *documenter) schema(t reflect.Type) *huma.Schema { return d.registry.Schema(t, true, t.Name()) }
+
+// finish corrects what huma cannot know: an object that is shown as null, and
+// a model of errors that is not ours.
+func (d *documenter) finish() *huma.OpenAPI {
+	schemas := d.registry.Map()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	properties := schemas["Task"].Properties
+	for _, name := range []string{"progress", "error"} {
+		object := properties[name]
+		properties[name] = &huma.Schema{Description: object.Description, OneOf: []*huma.Schema{{Ref: object.Ref}, {Type: "null"}}}
+	}
+	return d.doc
+}
+
+func jsonBody(s *huma.Schema) *huma.RequestBody {
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: s}}}
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// submission is a task that is about to be published.
+type submission struct {
+	task  *messages.Task
+	delay time.Duration
+	wait  time.Duration
+}
+
+// submitNamed is POST /v1/tasks/{name}: the body is the task's own input.
+func (a *API) submitNamed(ctx context.Context, c *call) (*reply, error) {
+	wait, err := a.submitHeaders(c.request.Header)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := a.catalog.find(ctx, c.name)
+	if err != nil {
+		return nil, err
+	}
+	body, err := readBody(c, a.opts.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	o := submitOptions{now: submittedAt()}
+	errs := parseQuery(a.options, c.request.URL.RawQuery, &o)
+	errs = append(errs, o.conflicts(atParameter)...)
+	entry, wrong := checkInput(versions, body)
+	if errs = append(errs, wrong...); len(errs) > 0 {
+		return nil, invalid(slugOf(wrong), errs)
+	}
+	t := &messages.Task{Name: c.name, Kwargs: body}
+	return a.submit(ctx, c, a.submission(t, o, entry, wait))
+}
+
+// submittedAt is the present in what the wire can carry.
+func submittedAt() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// checkInput wants an object that a version of the task takes.
+func checkInput(versions []version, body json.RawMessage) (messages.CatalogEntry, []fieldError) {
+	if body[0] != '{' {
+		return messages.CatalogEntry{}, []fieldError{atPointer("", "must be an object with the fields of the task's input")}
+	}
+	return accept(versions, func(messages.CatalogEntry) (json.RawMessage, []fieldError) { return body, nil })
+}
+
+// slugOf tells wrong input from wrong parameters around it.
+func slugOf(input []fieldError) slug {
+	if len(input) > 0 {
+		return slugInput
+	}
+	return slugParameters
+}
+
+// submitHeaders reads what the headers ask of a submission.
+func (a *API) submitHeaders(h http.Header) (time.Duration, error) {
+	if h.Get("Idempotency-Key") != "" {
+		return 0, newProblem(slugNoKeys, "choose a task_id instead: sending the same task_id again is a safe second try")
+	}
+	return preferredWait(h, a.opts.MaxWait)
+}
+
+// submission fills in what the options and the catalog say.
+func (a *API) submission(t *messages.Task, o submitOptions, entry messages.CatalogEntry, wait time.Duration) submission {
+	t.ID, t.Queue, t.Created = o.taskID, o.queue, o.now
+	if t.ID == "" {
+		t.ID = messages.NewID()
+	}
+	if t.Queue == "" {
+		t.Queue = entry.Queue
+	}
+	t.ETA, t.Expires, t.MaxRetries = o.eta, o.expires, o.maxRetries
+	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult = o.timeLimit, o.softTimeLimit, o.ignoreResult
+	s := submission{task: t, delay: o.delay(), wait: wait}
+	if a.foreign[t.Queue] || entry.Foreign && t.Queue == entry.Queue {
+		// Celery holds the message until the ETA itself.
+		s.delay = 0
+	}
+	if t.IgnoreResult {
+		// There will be no record to wait for.
+		s.wait = 0
+	}
+	return s
+}
+
+// submit publishes, leaves a record and answers.
+func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error) {
+	t := s.task
+	exchangeOf(ctx).taskID = t.ID
+	t.TraceParent, t.TraceState = traceContext(c.request.Header)
+	watch := a.watch(t.ID, s.wait)
+	defer watch.stop()
+	if err := a.publish(ctx, s); err != nil {
+		return nil, err
+	}
+	pending := pendingRecord(t)
+	if !t.IgnoreResult {
+		a.opts.Recorder.Record(pending)
+	}
+	record := pending
+	if s.wait > 0 {
+		if r, err := a.follow(ctx, watch, finished); err == nil {
+			record = r
+		}
+	}
+	return submitted(record, s.wait)
+}
+
+// publish returns when the broker has confirmed the message, or a problem that
+// says what is known about it.
+func (a *API) publish(ctx context.Context, s submission) error {
+	m, err := messages.Encode(s.task)
+	if err == nil {
+		bounded, cancel := context.WithTimeout(ctx, a.opts.PublishTimeout)
+		defer cancel()
+		err = a.opts.Publisher.Enqueue(bounded, s.task.Queue, s.delay, m)
+	}
+	if err == nil {
+		return nil
+	}
+	p := problemOf(err)
+	p.TaskID = s.task.ID
+	if p.kind == slugUnconfirmed {
+		p.Detail = "the task was sent but the broker has not confirmed it in time: it may or may not run; submit again with this task_id, or GET it"
+	}
+	return p
+}
+
+// pendingRecord is what is known about a task that was just published.
+func pendingRecord(t *messages.Task) *messages.Result {
+	return &messages.Result{
+		TaskID: t.ID, State: messages.Pending, Name: t.Name, Args: t.Args, Kwargs: t.Kwargs, Queue: t.Queue,
+		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires,
+	}
+}
+
+// submitted answers 200 with the outcome when the client waited for it, else
+// 202 with what is known so far.
+func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
+	status := http.StatusAccepted
+	if wait > 0 && r.State.Final() {
+		status = http.StatusOK
+	}
+	out, err := jsonReply(status, newTask(r))
+	if err != nil {
+		return nil, err
+	}
+	out.header["Location"] = "/v1/tasks/" + url.PathEscape(r.TaskID)
+	if wait > 0 {
+		out.header["Preference-Applied"] = applied(wait)
+	}
+	if status == http.StatusOK {
+		out.header["ETag"] = etag(out.body)
+	}
+	return out, nil
+}
+
+// traceContext returns the W3C trace context of a request. What is malformed
+// is left out: the trace begins anew then, as the recommendation asks.
+func traceContext(h http.Header) (parent, state string) {
+	parent = h.Get("Traceparent")
+	if !validTraceParent(parent) {
+		return "", ""
+	}
+	const longest = 512
+	state = strings.Join(h.Values("Tracestate"), ",")
+	if len(state) > longest || strings.ContainsFunc(state, func(r rune) bool { return r < ' ' || r > '~' }) {
+		state = ""
+	}
+	return parent, state
+}
+
+// validTraceParent checks version-trace-parent-flags: 2, 32, 16 and 2 lower-case
+// hex digits, of which trace and parent are not all zero.
+func validTraceParent(s string) bool {
+	if len(s) != 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	if strings.Trim(strings.ReplaceAll(s, "-", ""), "0123456789abcdef") != "" || strings.Count(s, "-") != 3 {
+		return false
+	}
+	return s[:2] != "ff" && strings.Trim(s[3:35], "0") != "" && strings.Trim(s[36:52], "0") != ""
+}

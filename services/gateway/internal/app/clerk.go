@@ -1,0 +1,41 @@
+package app
+
+import (
+	"context"
+	"sync"
+
+	"github.com/lovage-mq/lovage/internal/delivery"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
+	"github.com/lovage-mq/lovage/pkg/results"
+)
+
+// clerk consumes what the broker dead-letters, gives each task an outcome and
+// hands the message on to the dead-letter queue of its work queue. Every
+// gateway has one.
+type clerk struct {
+	consumer  *rabbitmq.Consumer
+	processor *delivery.Processor
+}
+
+func newClerk(store *results.Store, publisher *rabbitmq.Publisher, o rabbitmq.Options) *clerk {
+	o.Name += " clerk"
+	return &clerk{
+		consumer: rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{
+			Options: o, Intakes: []rabbitmq.Intake{{Queue: rabbitmq.RejectedQueue, Prefetch: clerkPrefetch}},
+		}),
+		processor: delivery.New(delivery.Options{
+			Store: store, Publisher: publisher, Worker: o.Name, Lease: lease, Log: o.Log,
+		}),
+	}
+}
+
+// run works until ctx ends; what is in hand then goes back to the broker.
+func (c *clerk) run(ctx context.Context) error {
+	var working sync.WaitGroup
+	defer working.Wait()
+	return c.consumer.Run(ctx, func(d *rabbitmq.Delivery) {
+		working.Go(func() {
+			c.processor.Reject(ctx, delivery.Delivery{Message: &d.Message, Queue: d.DeadFrom, DeadReason: d.DeadReason, Acker: d})
+		})
+	})
+}

@@ -1,0 +1,59 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// Config is everything that can be set, by flag or by environment variable.
+type Config struct {
+	Listen         string        `env:"LOVAGE_LISTEN" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
+	AMQPURL        string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
+	RedisURL       string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	ResultTTL      time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
+	PublishTimeout time.Duration `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`
+	MaxBody        int64         `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
+	AllowedHosts   []string      `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
+	ForeignQueues  []string      `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
+	InsecureNoAuth bool          `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
+	ShutdownDelay  time.Duration `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
+}
+
+// Validate reports everything that is wrong, each with the name of its setting.
+func (c Config) Validate() error {
+	errs := []error{c.checkListen()}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s: must be positive, is %v", d.name, d.value))
+		}
+	}
+	if c.MaxBody < 1 || c.MaxBody > 16<<20 {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_BODY: must be from 1 to %d (RabbitMQ's largest message), is %d", 16<<20, c.MaxBody))
+	}
+	for _, q := range c.ForeignQueues {
+		if err := messages.ValidQueue(q); err != nil {
+			errs = append(errs, fmt.Errorf("LOVAGE_FOREIGN_QUEUES: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkListen keeps a gateway without credentials on loopback.
+func (c Config) checkListen() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("LOVAGE_LISTEN: %w", err)
+	}
+	if ip := net.ParseIP(host); c.InsecureNoAuth || host == "localhost" || (ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return fmt.Errorf("LOVAGE_LISTEN: %s is reachable from elsewhere and nobody has to show credentials; "+
+		"listen on 127.0.0.1, or set LOVAGE_INSECURE_NO_AUTH=true where something else keeps strangers out", c.Listen)
+}

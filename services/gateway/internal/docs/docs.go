@@ -1,0 +1,42 @@
+// Package docs serves the page that shows the OpenAPI document, with all that
+// it needs on board: it works without internet access.
+package docs
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+	"strings"
+)
+
+//go:embed index.html assets
+var files embed.FS
+
+// policy allows the page its own scripts, styles and requests, and nothing from
+// anywhere else. Swagger UI shows its icons as data URLs.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// Handler serves the page at /docs and its parts below /docs/assets/. What is
+// not there is left to notFound.
+func Handler(notFound http.Handler) http.Handler {
+	assets := http.StripPrefix("/docs/", http.FileServerFS(files))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/docs/")
+		switch info, err := fs.Stat(files, name); {
+		case r.URL.Path == "/docs" || r.URL.Path == "/docs/":
+			setHeaders(w.Header())
+			http.ServeFileFS(w, r, files, "index.html")
+		case err == nil && !info.IsDir() && strings.HasPrefix(name, "assets/"):
+			setHeaders(w.Header())
+			assets.ServeHTTP(w, r)
+		default:
+			notFound.ServeHTTP(w, r)
+		}
+	})
+}
+
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Cache-Control", "max-age=3600")
+}

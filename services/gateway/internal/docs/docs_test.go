@@ -1,0 +1,72 @@
+package docs
+
+import (
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func ask(t *testing.T, target string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
+	return w
+}
+
+func TestPageHasAllItNeedsOnBoard(t *testing.T) {
+	t.Parallel()
+	page := ask(t, "/docs")
+	require.Equal(t, http.StatusOK, page.Code)
+	require.Equal(t, page.Body.String(), ask(t, "/docs/").Body.String())
+	require.Contains(t, page.Header().Get("Content-Type"), "text/html")
+	references := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page.Body.String(), -1)
+	require.NotEmpty(t, references)
+	for _, r := range references {
+		if r[1] == "/openapi.json" {
+			continue
+		}
+		require.True(t, strings.HasPrefix(r[1], "/docs/assets/"), r[1])
+		require.Equal(t, http.StatusOK, ask(t, r[1]).Code, r[1])
+	}
+	require.NotContains(t, page.Body.String(), "<script>", "the policy allows no inline script")
+}
+
+func TestPolicyAllowsNothingFromElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/docs", "/docs/assets/page.js"} {
+		csp := ask(t, target).Header().Get("Content-Security-Policy")
+		require.Contains(t, csp, "default-src 'none'")
+		require.Contains(t, csp, "script-src 'self';")
+		require.NotContains(t, csp, "http")
+		require.NotContains(t, csp, "unsafe")
+	}
+}
+
+func TestNothingElseIsServed(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/docs/docs.go", "/docs/index.html", "/docs/assets", "/docs/assets/", "/docs/assets/../docs.go", "/docs/LICENSE"} {
+		require.Equal(t, http.StatusNotFound, ask(t, target).Code, target)
+	}
+}
+
+func TestLicenceAndVersionAreThere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"LICENSE", "NOTICE", "README.md", "assets/swagger-ui-bundle.js.LICENSE.txt"} {
+		content, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NotEmpty(t, content)
+	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	version := regexp.MustCompile("`swagger-ui-dist` ([0-9.]+)").FindSubmatch(readme)
+	require.NotNil(t, version)
+	bundle, err := fs.ReadFile(files, "assets/swagger-ui-bundle.js")
+	require.NoError(t, err)
+	require.Contains(t, string(bundle), string(version[1]), "the version that the README names is the one on board")
+}

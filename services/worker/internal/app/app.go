@@ -1,0 +1,83 @@
+// Package app wires the worker that ships: its configuration, the built-in
+// tasks and the listener for probes.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lovage-mq/lovage/pkg/worker"
+	"github.com/lovage-mq/lovage/services/worker/internal/tasks"
+)
+
+// Config is everything that can be set, by flag or by environment variable.
+type Config struct {
+	Listen      string        `env:"LOVAGE_LISTEN" help:"Address for /livez and /readyz; empty for none."`
+	AMQPURL     string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
+	RedisURL    string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	ResultTTL   time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
+	Queue       string        `env:"LOVAGE_QUEUE" default:"default" help:"Queue of the built-in tasks."`
+	Concurrency int           `env:"LOVAGE_CONCURRENCY" default:"10" help:"How many tasks run at the same time."`
+	Drain       time.Duration `env:"LOVAGE_DRAIN" default:"30s" help:"How long running tasks may take to end at SIGTERM before they are given back."`
+	Lease       time.Duration `env:"LOVAGE_LEASE" default:"15s" help:"After how long a task of a worker that died goes to another."`
+	HTTPAllow   []string      `name:"http-allow" env:"LOVAGE_HTTP_ALLOW" help:"Hosts that http_request and thumbnail may call; none by default."`
+	SleepMax    time.Duration `name:"sleep-max" env:"LOVAGE_SLEEP_MAX" default:"300s" help:"Longest duration that sleep_task accepts."`
+}
+
+// Run takes tasks until ctx ends and everything has stopped.
+func Run(ctx context.Context, c Config, log *zap.Logger) error {
+	w := worker.New(worker.Options{
+		AMQPURL: c.AMQPURL, RedisURL: c.RedisURL, Queue: c.Queue, Concurrency: c.Concurrency,
+		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, Log: log.Named("worker"),
+	})
+	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if c.Listen != "" {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		// Probes are answered until the last task has ended.
+		probes, stop := context.WithCancel(context.WithoutCancel(ctx))
+		g.Go(func() error { return serveProbes(probes, l, w) })
+		g.Go(func() error {
+			defer stop()
+			return w.Run(ctx)
+		})
+		return g.Wait()
+	}
+	return w.Run(ctx)
+}
+
+// serveProbes answers Kubernetes' probes. Being ready does not depend on
+// RabbitMQ or Redis: a restart would not bring them back.
+func serveProbes(ctx context.Context, l net.Listener, w *worker.Worker) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, map[string]string{"status": "ok"}) })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		s := w.Status()
+		answer(rw, map[string]any{"status": "ok", "rabbitmq": s.RabbitMQ, "redis": s.Redis, "busy": s.Busy, "slots": s.Slots, "worker": w.Name()})
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve probes: %w", err)
+	}
+	return nil
+}
+
+func answer(rw http.ResponseWriter, v any) {
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(v) // the prober has gone
+}

@@ -160,6 +160,12 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		}
 		r := p.record(t, o)
 		err := p.settle(ctx, t, r, o.next())
+		if invalid := new(messages.InvalidError); errors.As(err, &invalid) {
+			// The outcome cannot be stored, so that becomes the outcome.
+			o = failure(messages.ReasonPermanent, "ResultNotStored", err.Error())
+			r = p.record(t, o)
+			err = p.settle(ctx, t, r, o.next())
+		}
 		if errors.Is(err, messages.ErrLost) {
 			t.log.Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
 			continue

@@ -238,10 +238,11 @@ func (r *RabbitMQInstance) Ctl(ctx context.Context, args ...string) (string, err
 }
 
 // Detach lets the broker outlive this process, which until then takes it along
-// however it ends.
+// however it ends. From now on the ports are kept by being used alone.
 func (r *RabbitMQInstance) Detach() error {
 	g := r.guard
 	r.guard = nil
+	r.ports.release()
 	return g.dismiss()
 }
 

@@ -153,10 +153,11 @@ func (r *RedisInstance) Address() string { return r.port.Address() }
 func (r *RedisInstance) Dir() string { return r.dir }
 
 // Detach lets the server outlive this process, which until then takes it along
-// however it ends.
+// however it ends. From now on the ports are kept by being used alone.
 func (r *RedisInstance) Detach() error {
 	g := r.guard
 	r.guard = nil
+	r.port.Release()
 	return g.dismiss()
 }
 

@@ -55,12 +55,13 @@ func (o Options) withDefaults() Options {
 }
 
 // SplitURLs splits a comma-separated list of broker addresses and checks each.
+// Its errors say which, and quote nothing: an address holds a password.
 func SplitURLs(list string) ([]string, error) {
 	var urls []string
 	for u := range strings.SplitSeq(list, ",") {
 		u = strings.TrimSpace(u)
 		if _, err := amqp.ParseURI(u); err != nil {
-			return nil, fmt.Errorf("broker address %d: %w", len(urls)+1, err)
+			return nil, fmt.Errorf("broker address %d: is not of the form amqp://user:password@host:port/vhost", len(urls)+1)
 		}
 		urls = append(urls, u)
 	}
@@ -110,7 +111,7 @@ func (l *link) close(d time.Duration) {
 func dial(ctx context.Context, o Options, url string, setup func(*amqp.Connection) error) (*link, error) {
 	uri, err := amqp.ParseURI(url)
 	if err != nil {
-		return nil, fmt.Errorf("parse broker address: %w", err)
+		return nil, errors.New("parse broker address: not of the form amqp://user:password@host:port/vhost")
 	}
 	raw, err := dialSocket(ctx, o, uri)
 	if err != nil {

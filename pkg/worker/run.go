@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/internal/delivery"
+	"github.com/lovage-mq/lovage/internal/version"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
@@ -254,19 +254,10 @@ func (e *engine) info() messages.WorkerInfo {
 		host = "unknown"
 	}
 	return messages.WorkerInfo{
-		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version(),
+		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version.String(),
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
 		Slots: cap(e.slots), Busy: int(e.busy.Load()), Started: e.started, LastSeen: time.Now(),
 	}
-}
-
-// version is the version of the module, as far as the build knows it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
-	}
-	return info.Main.Version
 }
 
 // leave takes the sign of life away; if that fails it expires by itself.

@@ -70,9 +70,10 @@ func (s *stack) compose(ctx context.Context, st *state, args ...string) error {
 	}
 	cmd := exec.CommandContext(ctx, "docker", append(files, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.root, s.out, s.out
+	p := st.ports()
 	cmd.Env = append(os.Environ(),
-		fmt.Sprint("LOVAGE_GATEWAY_PORT=", st.Ports.Gateway), fmt.Sprint("LOVAGE_CONSOLE_PORT=", st.Ports.Management),
-		fmt.Sprint("LOVAGE_AMQP_PORT=", st.Ports.AMQP), fmt.Sprint("LOVAGE_REDIS_PORT=", st.Ports.Redis))
+		fmt.Sprint("LOVAGE_GATEWAY_PORT=", p.Gateway), fmt.Sprint("LOVAGE_CONSOLE_PORT=", p.Management),
+		fmt.Sprint("LOVAGE_AMQP_PORT=", p.AMQP), fmt.Sprint("LOVAGE_REDIS_PORT=", p.Redis))
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("docker compose %s: %w", args[0], err)
 	}

@@ -15,7 +15,7 @@ const answerTime = 10 * time.Second
 // startRabbitMQ starts the broker unless it runs and answers.
 func (s *stack) startRabbitMQ(ctx context.Context, st *state) error {
 	served, err := s.serves(ctx, st, "rabbitmq", func(ctx context.Context) bool {
-		return devstack.RabbitMQAnswers(ctx, st.Ports.AMQP)
+		return devstack.RabbitMQAnswers(ctx, st.ports().AMQP)
 	})
 	if served || err != nil {
 		return err
@@ -24,9 +24,9 @@ func (s *stack) startRabbitMQ(ctx context.Context, st *state) error {
 	if err := s.stop(ctx, st, "epmd", answerTime); err != nil {
 		return err
 	}
+	p := st.ports()
 	r, err := devstack.StartRabbitMQ(ctx, devstack.RabbitMQOptions{
-		Dir: s.run("rabbitmq"), Port: st.Ports.AMQP, ManagementPort: st.Ports.Management,
-		DistPort: st.Ports.Dist, EPMDPort: st.Ports.EPMD,
+		Dir: s.run("rabbitmq"), Port: p.AMQP, ManagementPort: p.Management, DistPort: p.Dist, EPMDPort: p.EPMD,
 	})
 	if err != nil {
 		return err
@@ -63,12 +63,12 @@ func (s *stack) keepRabbitMQ(st *state, r *devstack.RabbitMQInstance) error {
 // startRedis starts Redis unless it runs and answers.
 func (s *stack) startRedis(ctx context.Context, st *state) error {
 	served, err := s.serves(ctx, st, "redis", func(ctx context.Context) bool {
-		return devstack.RedisAnswers(ctx, st.Ports.Redis)
+		return devstack.RedisAnswers(ctx, st.ports().Redis)
 	})
 	if served || err != nil {
 		return err
 	}
-	r, err := devstack.StartRedis(ctx, devstack.RedisOptions{Dir: s.run("redis"), Port: st.Ports.Redis})
+	r, err := devstack.StartRedis(ctx, devstack.RedisOptions{Dir: s.run("redis"), Port: st.ports().Redis})
 	if err != nil {
 		return err
 	}

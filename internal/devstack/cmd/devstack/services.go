@@ -36,6 +36,11 @@ type service struct {
 	ready func(ctx context.Context, url string) error
 }
 
+func (v service) portIn(st *state) int {
+	p := st.ports()
+	return *v.port(&p)
+}
+
 // shippedServices are the gateway and one worker. Running tasks get ten seconds
 // at the end, since nobody wants to wait longer for the end of a demonstration.
 func shippedServices() []service {
@@ -95,14 +100,13 @@ func (s *stack) startService(ctx context.Context, st *state, v service) error {
 }
 
 func (s *stack) spawnService(ctx context.Context, st *state, v service) (*devstack.Process, error) {
-	port := v.port(&st.Ports)
-	reserved, err := devstack.ReservePort(ctx, *port)
+	reserved, err := devstack.ReservePort(ctx, v.portIn(st))
 	if err != nil {
 		return nil, err
 	}
 	defer reserved.Release()
 	err = st.change(func() error {
-		*port = reserved.Number()
+		*v.port(&st.Ports) = reserved.Number()
 		return nil
 	})
 	if err != nil {
@@ -134,7 +138,7 @@ func serviceEnvironment(st *state, v service) []string {
 			env = append(env, e)
 		}
 	}
-	env = append(env, fmt.Sprint("LOVAGE_LISTEN=127.0.0.1:", *v.port(&st.Ports)))
+	env = append(env, fmt.Sprint("LOVAGE_LISTEN=127.0.0.1:", v.portIn(st)))
 	return append(env, slices.DeleteFunc(st.environment(), func(e string) bool { return strings.HasPrefix(e, "LOVAGE_URL=") })...)
 }
 
@@ -161,7 +165,7 @@ func (s *stack) fingerprint(st *state, v service) (string, error) {
 func (s *stack) awaitService(ctx context.Context, st *state, v service, p *devstack.Process) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, fmt.Errorf("%s does not get ready", v.name))
 	defer cancel()
-	url := fmt.Sprint("http://127.0.0.1:", *v.port(&st.Ports))
+	url := fmt.Sprint("http://127.0.0.1:", v.portIn(st))
 	for {
 		err := ready(ctx, url)
 		if err == nil && v.ready != nil {

@@ -109,10 +109,11 @@ func (s *stack) up(ctx context.Context, st *state) error {
 	if err := st.writeEnvironment(); err != nil {
 		return err
 	}
+	p := st.ports()
 	s.print("")
 	s.print("Gateway   %s (its API: %s/docs)", st.url(), st.url())
-	s.print("RabbitMQ  amqp://guest:guest@127.0.0.1:%d/ (console: http://127.0.0.1:%d, guest/guest)", st.Ports.AMQP, st.Ports.Management)
-	s.print("Redis     redis://127.0.0.1:%d/0", st.Ports.Redis)
+	s.print("RabbitMQ  amqp://guest:guest@127.0.0.1:%d/ (console: http://127.0.0.1:%d, guest/guest)", p.AMQP, p.Management)
+	s.print("Redis     redis://127.0.0.1:%d/0", p.Redis)
 	s.print("Logs in .run/log, addresses in .run/env. Up after %.1f s.", time.Since(begin).Seconds())
 	return nil
 }

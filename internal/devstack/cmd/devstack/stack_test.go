@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +55,7 @@ func testStack(t *testing.T) (*stack, *output) {
 		s.services[i].source = "./testdata/service"
 	}
 	s.source = here
+	prefer(t, s, ports{})
 	t.Cleanup(func() {
 		require.NoError(t, downCommand{}.Run(context.WithoutCancel(t.Context()), s))
 		if t.Failed() {
@@ -61,6 +63,37 @@ func testStack(t *testing.T) (*stack, *output) {
 		}
 	})
 	return s, out
+}
+
+// prefer sets what ports the stack would like; zero is any.
+func prefer(t *testing.T, s *stack, p ports) {
+	t.Helper()
+	require.NoError(t, s.locked(t.Context(), func(st *state) error {
+		return st.change(func() error {
+			st.Ports = p
+			return nil
+		})
+	}))
+}
+
+// quietPorts are free ones that no other test is given, so that they are still
+// free after the stack was down.
+func quietPorts(t *testing.T) ports {
+	t.Helper()
+	next := 20000 + rand.IntN(5000)
+	var p ports
+	for _, port := range []*int{&p.AMQP, &p.Management, &p.Dist, &p.EPMD, &p.Redis, &p.Gateway, &p.Worker} {
+		for *port == 0 {
+			next++
+			reserved, err := devstack.ReservePort(t.Context(), next)
+			require.NoError(t, err)
+			if reserved.Number() == next {
+				*port = next
+			}
+			reserved.Release()
+		}
+	}
+	return p
 }
 
 func (s *stack) loaded(t *testing.T) *state {
@@ -96,6 +129,7 @@ func get(t *testing.T, url string) string {
 func TestUpDownUpClean(t *testing.T) {
 	t.Parallel()
 	s, out := testStack(t)
+	prefer(t, s, quietPorts(t))
 	names := []string{"gateway", "worker", "redis", "rabbitmq", "epmd"}
 	up := func() { require.NoError(t, upCommand{}.Run(t.Context(), s)) }
 
@@ -286,7 +320,7 @@ func TestStateSurvivesAndTellsWhenItIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	st, err := loadState(dir)
 	require.NoError(t, err)
-	require.Equal(t, usualPorts(), st.Ports)
+	require.Equal(t, ports{AMQP: 5672, Management: 15672, Redis: 6379, Gateway: 8080, Worker: 8081}, st.Ports)
 	require.NoError(t, st.change(func() error {
 		st.Ports.Redis = 1234
 		return nil

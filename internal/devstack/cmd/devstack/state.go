@@ -78,6 +78,13 @@ func (s *state) process(name string) (*devstack.Process, bool) {
 	return devstack.Attach(r.PID, r.Started)
 }
 
+// ports returns a copy of the ports.
+func (s *state) ports() ports {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Ports
+}
+
 // build returns which build of a service was started last.
 func (s *state) build(name string) string {
 	s.mu.Lock()
@@ -132,11 +139,12 @@ func writeFile(path, text string) error {
 
 // environment is where the stack answers, under the names that .run/env uses.
 func (s *state) environment() []string {
+	p := s.ports()
 	return []string{
-		fmt.Sprint("LOVAGE_URL=http://127.0.0.1:", s.Ports.Gateway),
-		fmt.Sprintf("LOVAGE_AMQP_URL=amqp://guest:guest@127.0.0.1:%d/", s.Ports.AMQP),
-		fmt.Sprintf("LOVAGE_REDIS_URL=redis://127.0.0.1:%d/0", s.Ports.Redis),
-		fmt.Sprint("LOVAGE_RABBITMQ_CONSOLE=http://127.0.0.1:", s.Ports.Management),
+		fmt.Sprint("LOVAGE_URL=http://127.0.0.1:", p.Gateway),
+		fmt.Sprintf("LOVAGE_AMQP_URL=amqp://guest:guest@127.0.0.1:%d/", p.AMQP),
+		fmt.Sprintf("LOVAGE_REDIS_URL=redis://127.0.0.1:%d/0", p.Redis),
+		fmt.Sprint("LOVAGE_RABBITMQ_CONSOLE=http://127.0.0.1:", p.Management),
 	}
 }
 
@@ -153,4 +161,4 @@ func (s *state) writeEnvironment() error {
 	return writeFile(filepath.Join(s.dir, "env"), strings.Join(lines, "\n")+"\n")
 }
 
-func (s *state) url() string { return fmt.Sprint("http://127.0.0.1:", s.Ports.Gateway) }
+func (s *state) url() string { return fmt.Sprint("http://127.0.0.1:", s.ports().Gateway) }

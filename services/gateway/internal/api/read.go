@@ -41,7 +41,7 @@ func (a *API) getTask(ctx context.Context, c *call) (*reply, error) {
 // did not make will not turn up.
 func (a *API) read(ctx context.Context, id string, wait time.Duration, enough func(*messages.Result) bool) (*messages.Result, error) {
 	if wait == 0 {
-		return a.get(ctx, id)
+		return a.getSoon(ctx, id)
 	}
 	w := a.watch(id, wait)
 	defer w.stop()
@@ -54,6 +54,27 @@ func (a *API) read(ctx context.Context, id string, wait time.Duration, enough fu
 		return nil, err
 	}
 	return a.follow(ctx, w, enough)
+}
+
+// getSoon looks a few times for the record of an id made a moment ago: the
+// record is written beside the answer to a submission, not before it, and a
+// client that follows the Location at once may be quicker.
+func (a *API) getSoon(ctx context.Context, id string) (*messages.Result, error) {
+	const fresh = 2 * time.Second
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		r, err := a.get(ctx, id)
+		made, ok := messages.IDTime(id)
+		if !errors.Is(err, messages.ErrNotFound) || !ok || time.Since(made) > fresh || pause > 40*time.Millisecond {
+			return r, err
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		}
+	}
 }
 
 func taskReply(r *messages.Result, have []string, wait time.Duration) (*reply, error) {

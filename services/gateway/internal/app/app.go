@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/version"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
 	"github.com/lovage-mq/lovage/services/gateway/internal/api"
@@ -63,6 +64,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Results: reader{store}, Catalog: catalog{store, publisher},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, Retention: pendingTTL + c.ResultTTL,
+		Version: version.String(),
 	})
 	if err != nil {
 		return err

@@ -80,7 +80,6 @@ func (l *leases) renew(ctx context.Context) {
 		// Nobody can take the leases over while the store is away: claims
 		// need it as well.
 		l.log.Warn("leases not renewed", zap.Error(err), zap.Int("held", len(held)))
-		return
 	}
 	for i, s := range states {
 		switch s {
@@ -88,7 +87,7 @@ func (l *leases) renew(ctx context.Context) {
 			ends[i](ErrLeaseLost)
 		case results.LeaseCancelled:
 			ends[i](ErrCancelled)
-		case results.LeaseHeld:
+		case results.LeaseHeld, results.LeaseUnknown:
 		}
 	}
 }

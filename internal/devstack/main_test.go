@@ -25,27 +25,27 @@ func helper(role string) int {
 	ctx := context.Background()
 	redis, err := StartRedis(ctx, RedisOptions{Dir: os.Getenv("DEVSTACK_TEST_DIR")})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	describe(redis.Process(), redis.Dir())
 	if role == "detach" {
 		if err := redis.Detach(); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return 0
 	}
 	rabbit, err := StartRabbitMQ(ctx, RabbitMQOptions{})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	broker, epmd := rabbit.Processes()
 	describe(broker, rabbit.Dir())
 	describe(epmd, rabbit.Dir())
-	fmt.Println("ready")
+	_, _ = fmt.Fprintln(os.Stdout, "ready")
 	select {}
 }
 
-func describe(p *Process, dir string) { fmt.Println(p.PID(), p.Started(), dir) }
+func describe(p *Process, dir string) { _, _ = fmt.Fprintln(os.Stdout, p.PID(), p.Started(), dir) }

@@ -144,10 +144,10 @@ type view struct {
 	}
 }
 
-// submit posts a task's own input and returns the id.
-func (s *stack) submit(task string, input any, query string) string {
+// sleep submits a sleep_task of some seconds and returns its id.
+func (s *stack) sleep(seconds int, query string) string {
 	s.t.Helper()
-	status, body := s.do(http.MethodPost, "/v1/tasks/"+task+query, input, nil)
+	status, body := s.do(http.MethodPost, "/v1/tasks/sleep_task"+query, map[string]any{"duration": seconds}, nil)
 	require.Equal(s.t, http.StatusAccepted, status, "%s", body)
 	var v view
 	require.NoError(s.t, json.Unmarshal(body, &v))

@@ -42,7 +42,7 @@ func TestServicesStartWithoutRabbitMQAndRedisAndWorkWhenTheyAppear(t *testing.T)
 		s.get("/readyz", &h)
 		return h["rabbitmq"] == "up" && h["redis"] == "up" && h["tasks"].(float64) > 0
 	}, "both are back")
-	s.await(s.submit("sleep_task", map[string]any{"duration": 1}, ""), "SUCCESS")
+	s.await(s.sleep(1, ""), "SUCCESS")
 }
 
 func TestWhatCannotBeRunIsADeadLetterAndTheWorkerGoesOn(t *testing.T) {
@@ -66,7 +66,7 @@ func TestWhatCannotBeRunIsADeadLetterAndTheWorkerGoesOn(t *testing.T) {
 	require.Contains(t, v.Error.Message, "duration")
 	require.Contains(t, v.Error.Message, "x")
 	s.await("garbage", "FAILURE")
-	s.await(s.submit("sleep_task", map[string]any{"duration": 1}, ""), "SUCCESS")
+	s.await(s.sleep(1, ""), "SUCCESS")
 
 	dead, err := ch.Consume("default.dead", "", true, false, false, false, nil)
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestWhatTheBrokerRejectsGetsAnOutcomeFromTheClerk(t *testing.T) {
 	w := s.worker()
 	w.signal(syscall.SIGTERM)
 	require.Equal(t, 0, w.exit())
-	id := s.submit("sleep_task", map[string]any{"duration": 1}, "")
+	id := s.sleep(1, "")
 	ch := s.channel()
 	d, ok, err := ch.Get("default", false)
 	require.NoError(t, err)

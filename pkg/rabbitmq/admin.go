@@ -105,7 +105,7 @@ func (a *admin) do(ctx context.Context, queue string, fn func(*declarer)) error 
 		return declare(conn, a.opts.Passive, fn)
 	})
 	if err == nil {
-		l.close(a.opts.DialTimeout)
+		l.close(a.opts.DialTimeout) //nolint:contextcheck // what was declared is closed properly also when the caller has left
 		return nil
 	}
 	var ae *amqp.Error

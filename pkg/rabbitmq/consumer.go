@@ -41,7 +41,6 @@ type Consumer struct {
 
 	mu      sync.Mutex
 	paused  bool
-	session *intake
 	changed chan struct{} // closed when paused changes
 }
 
@@ -67,12 +66,8 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	pause := newPause()
 	for attempt := 0; ; attempt++ {
 		err := c.serve(ctx, c.opts.URLs[attempt%len(c.opts.URLs)], handle, pause.Reset)
-		var te *TopologyError
-		if errors.As(err, &te) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return nil
+		if ends, end := final(ctx, err); ends {
+			return end
 		}
 		wait := pause.NextBackOff()
 		c.opts.Log.Warn("consumer not connected", zap.Error(err), zap.Duration("retry_in", wait))

@@ -81,17 +81,13 @@ func (l *lane) run(ctx context.Context) error {
 	pause := newPause()
 	for attempt := l.index; ; attempt++ {
 		s, err := l.connect(ctx, l.opts.URLs[attempt%len(l.opts.URLs)])
-		var te *TopologyError
-		if errors.As(err, &te) {
-			return err
-		}
 		if err == nil {
 			pause.Reset()
 			l.opts.Log.Info("publisher connected")
 			err = l.serve(ctx, s)
 		}
-		if ctx.Err() != nil {
-			return nil
+		if ends, end := final(ctx, err); ends {
+			return end
 		}
 		wait := pause.NextBackOff()
 		l.opts.Log.Warn("publisher not connected", zap.Error(err), zap.Duration("retry_in", wait))
@@ -360,6 +356,15 @@ func newPause() *backoff.ExponentialBackOff {
 	b.InitialInterval = 50 * time.Millisecond
 	b.MaxInterval = time.Second
 	return b
+}
+
+// final reports whether a lost connection is the last one, and with which
+// error to end: trying again does not help against other arguments.
+func final(ctx context.Context, err error) (ends bool, end error) {
+	if te, ok := errors.AsType[*TopologyError](err); ok {
+		return true, te
+	}
+	return ctx.Err() != nil, nil
 }
 
 // sleep waits for d; false when ctx ended first.

@@ -102,7 +102,7 @@ func (l *link) bound(ctx context.Context, d time.Duration, fn func() error) erro
 
 // close ends the connection properly within d, or else closes the socket.
 func (l *link) close(d time.Duration) {
-	_ = l.bound(context.Background(), d, l.conn.Close) //nolint:contextcheck // closing has a deadline of its own: the caller's context has ended
+	_ = l.bound(context.Background(), d, l.conn.Close)
 	l.kill()
 }
 

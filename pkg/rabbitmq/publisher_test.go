@@ -23,7 +23,7 @@ func TestEnqueueIsDurableAndConfirmed(t *testing.T) {
 	require.NoError(t, enqueue(t, p, "q", 0, "a"))
 
 	d := get(t, raw(t, url), "q")
-	require.Equal(t, uint8(amqp.Persistent), d.DeliveryMode)
+	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 	require.Equal(t, "a", d.MessageId)
 	require.Equal(t, "application/json", d.ContentType)
 	require.Empty(t, d.Exchange)

@@ -35,7 +35,7 @@ func headerFrame(table []byte) []byte {
 }
 
 // readAll reads a stream through a wireConn in pieces of the given size.
-func readAll(t testing.TB, stream []byte, piece int) []byte {
+func readAll(t *testing.T, stream []byte, piece int) []byte {
 	t.Helper()
 	client, server := net.Pipe()
 	go func() {
@@ -97,7 +97,7 @@ func FuzzWireConn(f *testing.F) {
 
 // readAllPrefix reads what can be read of a stream that may end in the middle
 // of a frame.
-func readAllPrefix(t testing.TB, stream []byte) []byte {
+func readAllPrefix(t *testing.T, stream []byte) []byte {
 	t.Helper()
 	c := newWireConn(&readOnly{Reader: bytes.NewReader(stream)}, time.Second)
 	out, err := io.ReadAll(c)

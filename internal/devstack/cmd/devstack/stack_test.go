@@ -243,7 +243,8 @@ func TestRunEndsWhenAServiceEnds(t *testing.T) {
 		return nil
 	}))
 	done := make(chan error, 1)
-	go func() { done <- s.follow(t.Context(), s.loaded(t)) }()
+	st := s.loaded(t)
+	go func() { done <- s.follow(t.Context(), st) }()
 	require.NoError(t, service.Kill())
 	require.ErrorContains(t, <-done, "gateway has ended")
 }

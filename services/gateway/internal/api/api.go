@@ -126,8 +126,11 @@ func (o Options) validate() error {
 		name    string
 		missing bool
 	}{
-		{"Publisher", o.Publisher == nil}, {"Results", o.Results == nil}, {"Recorder", o.Recorder == nil},
-		{"Watcher", o.Watcher == nil}, {"Catalog", o.Catalog == nil},
+		{"Publisher", o.Publisher == nil},
+		{"Results", o.Results == nil},
+		{"Recorder", o.Recorder == nil},
+		{"Watcher", o.Watcher == nil},
+		{"Catalog", o.Catalog == nil},
 	}
 	var errs []error
 	for _, r := range required {

@@ -24,7 +24,9 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	config.Info.Description = apiDescription
 	config.Tags = []*huma.Tag{
 		{Name: tagCatalog, Description: "The tasks of the catalog, each with its own input."},
-		{Name: tagTasks}, {Name: tagFleet}, {Name: tagHealth},
+		{Name: tagTasks},
+		{Name: tagFleet},
+		{Name: tagHealth},
 	}
 	// The document and its page are served by this package: they change with
 	// the catalog and must work without internet access.

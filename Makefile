@@ -8,7 +8,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
 
 # Tools are kept here across `make clean`: building the linter takes minutes.
-TOOLS         := $(CURDIR)/.cache/bin
+TOOLS         := .cache/bin
 DEVSTACK      := $(TOOLS)/devstack
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
@@ -87,5 +87,5 @@ $(DEVSTACK): FORCE
 	@go build -buildvcs=false -o $@ ./internal/devstack/cmd/devstack
 
 $(GOLANGCI_LINT):
-	GOBIN=$(TOOLS)/install go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	GOBIN="$(CURDIR)/$(TOOLS)/install" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv $(TOOLS)/install/golangci-lint $@

@@ -126,10 +126,12 @@ type deployment struct {
 }
 
 type container struct {
-	Env             []struct{ Name, Value string }
-	LivenessProbe   probe `yaml:"livenessProbe"`
-	ReadinessProbe  probe `yaml:"readinessProbe"`
-	Lifecycle       struct{ PreStop struct{ Sleep struct{ Seconds int } } }
+	Env            []struct{ Name, Value string }
+	LivenessProbe  probe `yaml:"livenessProbe"`
+	ReadinessProbe probe `yaml:"readinessProbe"`
+	Lifecycle      struct {
+		PreStop struct{ Sleep struct{ Seconds int } }
+	}
 	Resources       struct{ Requests, Limits map[string]string }
 	SecurityContext struct {
 		Escalation   *bool `yaml:"allowPrivilegeEscalation"`

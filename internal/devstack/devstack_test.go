@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +27,19 @@ func TestVHostIsUsableAndDeletedAfterTheTest(t *testing.T) {
 	})
 	_, err := amqp091.Dial(vhost)
 	require.ErrorContains(t, err, "not found")
+}
+
+func TestSharedBrokerStaysForAllTestsOfTheBinary(t *testing.T) {
+	t.Parallel()
+	broker := SharedBroker(t)
+	runtime.GC() // What is forgotten is closed, at the latest by the second one.
+	runtime.GC()
+	for range 20 {
+		name := "stays-" + strconv.Itoa(os.Getpid())
+		require.NoError(t, broker.CreateVHost(t.Context(), name))
+		require.NoError(t, broker.DeleteVHost(t.Context(), name))
+	}
+	require.Equal(t, broker, SharedBroker(t))
 }
 
 func TestRedisIsDurableAndEvictsNothing(t *testing.T) {

@@ -33,7 +33,7 @@ type RabbitMQOptions struct {
 }
 
 // RabbitMQInstance is a private RabbitMQ node with the management plugin. Its
-// methods are not safe for concurrent use, except URL, ManagementURL and PID.
+// methods are not safe for concurrent use, except URL and ManagementURL.
 type RabbitMQInstance struct {
 	dir     string
 	tempDir bool

@@ -23,7 +23,7 @@ type RedisOptions struct {
 
 // RedisInstance is a private Redis that answers a write only when it is on the
 // disk, and evicts nothing. Its methods are not safe for concurrent use, except
-// URL and PID.
+// URL.
 type RedisInstance struct {
 	dir     string
 	tempDir bool

@@ -52,13 +52,13 @@ func run(m *testing.M) int {
 
 // stack is one gateway with its broker and store; workers are added to it.
 type stack struct {
-	t     *testing.T
+	t     testing.TB
 	amqp  string
 	redis string
 	url   string // of the gateway
 }
 
-func newStack(t *testing.T, env ...string) *stack {
+func newStack(t testing.TB, env ...string) *stack {
 	t.Helper()
 	s := &stack{t: t, amqp: devstack.VHost(t), redis: devstack.Redis(t)}
 	s.gateway(env...)
@@ -184,7 +184,7 @@ func (s *stack) channel() *amqp.Channel {
 
 // process is one program with its log.
 type process struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 
 	mu    sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -21,14 +22,18 @@ type admin struct {
 
 	mu      sync.Mutex
 	ours    map[string]bool
-	ladder  bool            // the delay levels are declared
-	targets map[string]bool // queues bound to the end of the ladder
+	works   map[string]time.Time // when a work queue was last declared here
+	ladder  bool                 // the delay levels are declared
+	targets map[string]bool      // queues bound to the end of the ladder
 }
 
 func newAdmin(o Options) *admin {
 	o.Name += " admin"
 	o.SetupTimeout *= 4 // the whole ladder is about 200 calls
-	return &admin{opts: o, slot: make(chan struct{}, 1), ours: map[string]bool{}, targets: map[string]bool{}}
+	return &admin{
+		opts: o, slot: make(chan struct{}, 1),
+		ours: map[string]bool{}, works: map[string]time.Time{}, targets: map[string]bool{},
+	}
 }
 
 func (a *admin) adopt(queue string) {
@@ -59,10 +64,10 @@ func (a *admin) declared(queue string) (ladder, target bool) {
 // ensureDelay makes sure that the ladder exists and ends in the queue. A queue
 // that is not ours must be there already.
 func (a *admin) ensureDelay(ctx context.Context, queue string) error {
-	if ladder, target := a.declared(queue); ladder && target {
-		return nil
-	}
-	return a.do(ctx, queue, func(d *declarer) {
+	return a.do(ctx, queue, func() bool {
+		ladder, target := a.declared(queue)
+		return ladder && target
+	}, func(d *declarer) {
 		ladder, target := a.declared(queue)
 		if !ladder {
 			d.delays()
@@ -87,19 +92,38 @@ func (a *admin) target(d *declarer, queue string) {
 	d.delayTarget(queue)
 }
 
-// declareWork declares a work queue of ours that is gone.
+// declareWork declares a work queue of ours that is gone, once for all who
+// miss it at the same time.
 func (a *admin) declareWork(ctx context.Context, queue string) error {
-	return a.do(ctx, queue, func(d *declarer) { d.work(queue) })
+	missed := time.Now()
+	return a.do(ctx, queue, func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.works[queue].After(missed)
+	}, func(d *declarer) {
+		d.work(queue)
+		if d.err == nil {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.works[queue] = time.Now()
+		}
+	})
 }
 
-// do runs fn on a connection of its own. Its errors mean that nothing was
-// published.
-func (a *admin) do(ctx context.Context, queue string, fn func(*declarer)) error {
+// do runs fn on a connection of its own, unless it is done already. Its errors
+// mean that nothing was published.
+func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(*declarer)) error {
+	if done() {
+		return nil
+	}
 	select {
 	case a.slot <- struct{}{}:
 		defer func() { <-a.slot }()
 	case <-ctx.Done():
 		return fmt.Errorf("declare for queue %q: %w", queue, messages.ErrNotSent)
+	}
+	if done() {
+		return nil
 	}
 	l, err := dial(ctx, a.opts, a.opts.URLs[rand.IntN(len(a.opts.URLs))], func(conn *amqp.Connection) error {
 		return declare(conn, a.opts.Passive, fn)

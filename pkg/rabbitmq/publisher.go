@@ -31,6 +31,14 @@ type PublisherOptions struct {
 	Foreign []string
 }
 
+// A quorum queue refuses the first messages of a channel while it elects its
+// leader, without having looked at them: just declared, for instance. So a
+// refusal is final only when it is repeated.
+const (
+	refusedTries = 4
+	refusedPause = 50 * time.Millisecond
+)
+
 // Publisher publishes durable messages and returns when the broker has
 // confirmed them. No call outlives its context, and while the broker is known
 // to be away a call is refused at once. Create it with [NewPublisher] and keep
@@ -165,6 +173,9 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 		return &messages.InvalidError{Field: "headers", Rule: err.Error()}
 	}
 	err := p.try(ctx, a, pub)
+	for tries := 1; resend && errors.Is(err, messages.ErrRefused) && tries < refusedTries && sleep(ctx, refusedPause); tries++ {
+		err = p.try(ctx, a, pub)
+	}
 	if !errors.Is(err, errBroken) {
 		return err
 	}

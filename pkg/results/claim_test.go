@@ -303,6 +303,14 @@ func TestRecordsOutliveWhatIsDue(t *testing.T) {
 	require.NoError(t, err)
 	requireTTL(7 * day)
 
+	progress := record("t", messages.Progress, "A")
+	progress.Expires = time.Now().Add(3 * day / 2)
+	require.NoError(t, s.Progress(t.Context(), a, "A", progress))
+	requireTTL(17 * day / 2)
+
+	for _, key := range []string{messages.ResultKey("t"), results.TaskKey("t")} {
+		require.NoError(t, client.PExpire(t.Context(), key, time.Minute).Err())
+	}
 	retry := record("t", messages.Retry, "A")
 	retry.NextAttempt = time.Now().Add(day)
 	require.NoError(t, s.Settle(t.Context(), results.Settlement{Attempt: a, Token: "A", Result: retry, Next: messages.NextRetry}))
@@ -314,14 +322,43 @@ func TestRecordsOutliveWhatIsDue(t *testing.T) {
 	requireTTL(day)
 }
 
-func TestLongLivedTaskRecordIsNotShortened(t *testing.T) {
+func TestLongLivedRecordsAreNotShortened(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)
+	a := messages.Attempt{ID: "t"}
 	cancelTask(t, client, "t")
 	long := 100 * 24 * time.Hour
-	require.NoError(t, client.PExpire(t.Context(), results.TaskKey("t"), long).Err())
-	claim(t, s, messages.Attempt{ID: "t"}, "A")
+	lengthen := func(key string, by time.Duration) {
+		require.NoError(t, client.PExpire(t.Context(), key, by).Err())
+	}
+	lengthen(results.TaskKey("t"), long)
+	claim(t, s, a, "A")
 	require.Greater(t, client.PTTL(t.Context(), results.TaskKey("t")).Val(), long-time.Minute)
+
+	require.NoError(t, s.Progress(t.Context(), a, "A", record("t", messages.Progress, "A")))
+	require.Greater(t, client.PTTL(t.Context(), results.TaskKey("t")).Val(), long-time.Minute)
+	lengthen(messages.ResultKey("t"), long)
+	lengthen(results.TaskKey("t"), time.Minute)
+	_, err := s.Renew(t.Context(), []results.Held{{Attempt: a, Token: "A"}})
+	require.NoError(t, err)
+	require.Greater(t, client.PTTL(t.Context(), messages.ResultKey("t")).Val(), long-time.Minute)
+
+	lengthen(results.TaskKey("t"), long)
+	require.NoError(t, settle(t, s, a, "A", messages.Retry, messages.NextRetry))
+	require.Greater(t, client.PTTL(t.Context(), results.TaskKey("t")).Val(), long-time.Minute)
+}
+
+func TestAFinalStateIsKeptEvenFromAnOwner(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	a := messages.Attempt{ID: "t"}
+	claim(t, s, a, "A")
+	require.NoError(t, settle(t, s, a, "A", messages.Success, ""))
+	// No script leaves it like this; whatever did, the state wins.
+	require.NoError(t, client.HSet(t.Context(), results.TaskKey("t"), "owner", "A").Err())
+	require.ErrorIs(t, settle(t, s, a, "A", messages.Failure, ""), messages.ErrLost)
+	require.ErrorIs(t, s.Progress(t.Context(), a, "A", record("t", messages.Progress, "A")), messages.ErrLost)
+	require.Equal(t, messages.Success, state(t, s, "t"))
 }
 
 func TestAFullRedisLeavesNothingHalfDone(t *testing.T) {

@@ -48,10 +48,12 @@ func startCluster(t *testing.T) string {
 	port, err := devstack.ReservePort(t.Context(), 0)
 	require.NoError(t, err)
 	t.Cleanup(port.Release)
-	number := strconv.Itoa(port.Number())
+	bus, err := devstack.ReservePort(t.Context(), 0)
+	require.NoError(t, err)
+	t.Cleanup(bus.Release)
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "redis-server",
-		"--bind", "127.0.0.1", "--port", number, "--dir", t.TempDir(), "--save", "",
-		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port.Number()), "--dir", t.TempDir(), "--save", "",
+		"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus.Number()), "--cluster-announce-ip", "127.0.0.1")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

@@ -125,6 +125,15 @@ func TestIgnoredOutcomeIsKeptForItsSuccessorOnly(t *testing.T) {
 	require.Zero(t, client.Exists(t.Context(), messages.ResultKey("t")).Val())
 }
 
+func TestOutcomeThatIsNotIgnoredIsKeptOnce(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	a := messages.Attempt{ID: "t"}
+	claim(t, s, a, "A")
+	require.NoError(t, settle(t, s, a, "A", messages.Failure, messages.NextDead))
+	require.False(t, client.HExists(t.Context(), results.TaskKey("t"), "outcome").Val())
+}
+
 func TestIgnoredFinalOutcomeRemovesARecordThatIsNotTrueAnyMore(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)

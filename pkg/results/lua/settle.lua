@@ -25,13 +25,12 @@ if state ~= '' then
 else
   redis.call('HSET', t, 'attempt', tonumber(ARGV[2]) + 1, 'starts', 0)
 end
+-- None is left from before: the claim has cleared it.
 if next ~= '' then
   redis.call('HSET', t, 'next', next)
-else
-  redis.call('HDEL', t, 'next')
-end
-if ignore and next ~= '' then
-  redis.call('HSET', t, 'outcome', record)
+  if ignore then
+    redis.call('HSET', t, 'outcome', record)
+  end
 end
 if ignore and state ~= '' then
   redis.call('DEL', m)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -36,15 +37,18 @@ func TestWaitingForAResultAnswersWhenItIsThere(t *testing.T) {
 	require.Equal(t, "SUCCESS", v.State)
 }
 
-// The heart of it: a worker that dies takes nothing with it.
+// The heart of it: a worker that dies takes nothing with it. The task is taken
+// over when the dead worker's lease has run out, and its attempt is the same.
 func TestATaskOfAKilledWorkerIsFinishedByAnother(t *testing.T) {
 	t.Parallel()
+	const lease = 3 * time.Second
 	s := newStack(t)
-	first := s.worker("LOVAGE_LEASE=3s")
-	id := s.sleep(4, "")
+	first := s.worker("LOVAGE_LEASE=" + lease.String())
+	id := s.sleep(2, "")
 	before := s.await(id, "PROGRESS")
-	s.worker("LOVAGE_LEASE=3s")
+	s.start("worker", "LOVAGE_LEASE="+lease.String()).await("consumer connected")
 	first.signal(syscall.SIGKILL)
+	killed := time.Now()
 	var taken view
 	s.eventually(func() bool {
 		taken = s.task(id)
@@ -53,6 +57,7 @@ func TestATaskOfAKilledWorkerIsFinishedByAnother(t *testing.T) {
 	require.Contains(t, []string{"STARTED", "PROGRESS"}, taken.State)
 	require.Equal(t, 0, taken.Retries)
 	after := s.await(id, "SUCCESS")
+	require.Less(t, time.Since(killed), lease+5*time.Second)
 	require.Equal(t, 0, after.Retries)
 	require.NotEqual(t, before.Worker, after.Worker)
 }

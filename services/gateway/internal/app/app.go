@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -43,6 +44,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("LOVAGE_AMQP_URL: %w", err)
 	}
+	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
 	client, err := results.Open(c.RedisURL)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_REDIS_URL: %w", err)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,7 @@ type Config struct {
 
 // Run takes tasks until ctx ends and everything has stopped.
 func Run(ctx context.Context, c Config, log *zap.Logger) error {
+	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, RedisURL: c.RedisURL, Queue: c.Queue, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, Log: log.Named("worker"),

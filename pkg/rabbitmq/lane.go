@@ -126,8 +126,28 @@ func (l *lane) write(ctx context.Context, s *session) {
 		case <-s.link.down:
 			return
 		case j := <-l.queue:
-			s.write(j)
+			l.writeAll(s, j)
 		}
+	}
+}
+
+// writeAll writes the first job and all that wait behind it as one.
+func (l *lane) writeAll(s *session, first *job) {
+	s.link.wire.cork()
+	s.write(first)
+	for range cap(l.queue) {
+		select {
+		case j := <-l.queue:
+			s.write(j)
+			continue
+		default:
+		}
+		break
+	}
+	if err := s.link.wire.uncork(); err != nil {
+		// Those messages count as sent: each is in doubt.
+		s.fail(err)
+		s.link.kill()
 	}
 }
 

@@ -73,6 +73,7 @@ func SplitURLs(list string) ([]string, error) {
 type link struct {
 	conn    *amqp.Connection
 	raw     net.Conn
+	wire    *wireConn
 	closed  chan *amqp.Error
 	blocked chan amqp.Blocking
 	down    chan struct{}
@@ -140,7 +141,8 @@ func (l *link) open(o Options, url string) error {
 		Heartbeat:  o.Heartbeat,
 		Properties: props,
 		Dial: func(string, string) (net.Conn, error) {
-			return newWireConn(l.raw, o.WriteTimeout), nil
+			l.wire = newWireConn(l.raw, o.WriteTimeout)
+			return l.wire, nil
 		},
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,8 @@ const (
 	// negotiates frames of at most 128 KiB.
 	maxHeaderFrame = 1 << 20
 	maxTableDepth  = 64
+	// maxCorked is how much a corked connection holds back.
+	maxCorked = 64 << 10
 )
 
 // wireConn is the socket below amqp091-go. Every write has a deadline, because
@@ -26,6 +29,10 @@ type wireConn struct {
 	net.Conn
 	writeTimeout time.Duration
 
+	mu     sync.Mutex
+	corked bool
+	out    []byte // held back while corked
+
 	in      *bufio.Reader
 	pending []byte // read and ready to be handed on
 	pass    int    // bytes of the present frame that are handed on unseen
@@ -36,12 +43,51 @@ func newWireConn(c net.Conn, writeTimeout time.Duration) *wireConn {
 	return &wireConn{Conn: c, writeTimeout: writeTimeout, in: bufio.NewReaderSize(c, 32<<10)}
 }
 
-// Write writes all of b within the write timeout or fails.
+// Write writes all of b within the write timeout or fails. While the
+// connection is corked it holds b back instead.
 func (c *wireConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
-		return 0, err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.corked {
+		c.out = append(c.out, b...)
+		if len(c.out) < maxCorked {
+			return len(b), nil
+		}
+		return len(b), c.flush()
 	}
-	return c.Conn.Write(b)
+	return len(b), c.write(b)
+}
+
+// cork holds back what is written until uncork, so that many messages share
+// one call of the kernel and one wake-up of the broker.
+func (c *wireConn) cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corked = true
+}
+
+func (c *wireConn) uncork() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corked = false
+	return c.flush()
+}
+
+func (c *wireConn) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	err := c.write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+func (c *wireConn) write(b []byte) error {
+	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+		return err
+	}
+	_, err := c.Conn.Write(b)
+	return err
 }
 
 // Read is called by one goroutine only, the library's reader.

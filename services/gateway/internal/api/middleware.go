@@ -78,23 +78,26 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", x.requestID)
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
-			a.opts.Log.Check(level(rec.status, x), "request").Write(fields(r, rec, x, time.Since(begun))...)
+			if line := a.opts.Log.Check(level(rec.status, x), "request"); line != nil {
+				line.Write(fields(r, rec, x, time.Since(begun))...)
+			}
 		}()
 		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	})
 }
 
-// level keeps what is asked every second out of the log of a healthy server.
+// level keeps the log of a healthy server short: what went well is a line only
+// for those who ask for it, and costs nothing else.
 func level(status int, x *exchange) zapcore.Level {
 	switch {
 	case x.problem != nil && x.problem.kind == slugInternal:
 		return zapcore.ErrorLevel
 	case status >= http.StatusInternalServerError:
 		return zapcore.WarnLevel
-	case x.route == routeLive || x.route == routeReady:
-		return zapcore.DebugLevel
-	default:
+	case status >= http.StatusBadRequest:
 		return zapcore.InfoLevel
+	default:
+		return zapcore.DebugLevel
 	}
 }
 

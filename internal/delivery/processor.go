@@ -15,12 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/results"
@@ -31,9 +31,14 @@ const (
 	// that is not run any more: see docs/decisions/0002-poison.md.
 	isolateAt = 3
 	convictAt = 4
+	// A suspect waits so long to be alone, while nothing else starts on its
+	// worker, and then tries again later, perhaps elsewhere.
+	aloneWait  = 2 * time.Second
+	aloneAgain = 10 * time.Second
+	// whole is the weight of a task that runs alone; any other weighs 1.
+	whole = 1 << 30
 
-	storeTimeout   = 2 * time.Second
-	publishTimeout = 5 * time.Second
+	storeTimeout = 2 * time.Second
 )
 
 // Publisher publishes the successors of an attempt.
@@ -46,6 +51,9 @@ type Publisher interface {
 type Acker interface {
 	Ack() error
 	Requeue() error
+	// Gone is closed when the delivery cannot be settled any more: the
+	// broker gives it to somebody else.
+	Gone() <-chan struct{}
 }
 
 // Delivery is one message that the broker handed over.
@@ -81,19 +89,14 @@ type Options struct {
 type Processor struct {
 	opts   Options
 	leases *leases
-	host   string
-	// gate is held for reading by every running attempt and for writing by
-	// one that must run alone.
-	gate sync.RWMutex
+	// gate is passed by every attempt that runs, and taken whole by one that
+	// must run alone.
+	gate *semaphore.Weighted
 }
 
 // New returns a processor. Its leases are renewed while Run runs.
 func New(o Options) *Processor {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return &Processor{opts: o, host: host, leases: newLeases(o.Store, o.Lease/3, o.Log)}
+	return &Processor{opts: o, leases: newLeases(o.Store, o.Lease/3, o.Log), gate: semaphore.NewWeighted(whole)}
 }
 
 // Run renews the leases of everything that runs, until ctx ends.
@@ -139,14 +142,22 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 	if d.Queue != "" {
 		t.Queue = d.Queue
 	}
-	if wait := time.Until(t.ETA); wait > 0 && d.DeadReason == "" {
-		p.copyLater(ctx, t, wait)
+	if time.Until(t.ETA) > 0 && d.DeadReason == "" {
+		p.copyLater(ctx, t, t.ETA)
 		return
 	}
-	for {
-		// A fresh token each time: it tells this execution from every other.
+	select {
+	case <-d.Acker.Gone():
+		return
+	default:
+	}
+	for arrived := *t; ; {
+		// Each execution has a token and a task of its own: a handler that
+		// was left behind must not report for the next one.
+		execution := arrived
+		t := &execution
 		t.token, t.started = uuid.NewString(), time.Now()
-		if !p.claim(work, t) {
+		if !p.claim(ctx, work, t) {
 			return
 		}
 		if t.claim.Verdict != messages.VerdictRun && t.claim.Verdict != messages.VerdictCancelled {
@@ -155,7 +166,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		}
 		o := p.outcome(t, run)
 		if o.State == "" {
-			p.giveBack(ctx, t)
+			p.giveBack(ctx, t, o)
 			return
 		}
 		r := p.record(t, o)
@@ -199,13 +210,11 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 	}
 	work, drop := p.leases.hold(work, t.Attempt(), t.token)
 	defer drop()
-	if t.claim.Starts >= isolateAt {
-		p.gate.Lock()
-		defer p.gate.Unlock()
-	} else {
-		p.gate.RLock()
-		defer p.gate.RUnlock()
+	leave, ok := p.enter(work, t.claim.Starts >= isolateAt)
+	if !ok && work.Err() == nil {
+		return Outcome{RetryIn: aloneAgain}
 	}
+	defer leave()
 	if work.Err() != nil {
 		return interrupted(work, Outcome{})
 	}
@@ -221,6 +230,22 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 		return p.opts.Store.Progress(ctx, t.Attempt(), t.token, r)
 	})
 	return interrupted(work, o)
+}
+
+// enter waits at the gate. A suspect does not wait long: as long as it does,
+// nobody else gets in.
+func (p *Processor) enter(work context.Context, alone bool) (leave func(), ok bool) {
+	weight := int64(1)
+	if alone {
+		var cancel context.CancelFunc
+		work, cancel = context.WithTimeout(work, aloneWait)
+		defer cancel()
+		weight = whole
+	}
+	if p.gate.Acquire(work, weight) != nil {
+		return func() {}, false
+	}
+	return func() { p.gate.Release(weight) }, true
 }
 
 // interrupted overrides the outcome of a handler whose task was cancelled. A
@@ -240,19 +265,21 @@ func (p *Processor) begin(ctx context.Context, t *task) error {
 
 // claim asks the task record what to do, for as long as the store is away.
 // False when there is no time left for an answer: the delivery goes back.
-func (p *Processor) claim(work context.Context, t *task) bool {
+func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 	var started *messages.Result
 	if !t.IgnoreResult {
 		started = p.base(t, messages.Started)
 		started.Value, _ = json.Marshal(map[string]any{"pid": os.Getpid(), "hostname": p.opts.Worker})
 	}
-	err := p.persist(work, t.log, "claim", func(ctx context.Context) error {
+	err := p.insist(work, t.delivery.Acker.Gone(), t.log, "claim", func() error {
+		try, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
+		defer cancel()
 		var err error
-		t.claim, err = p.opts.Store.Claim(ctx, t.Attempt(), t.token, started)
+		t.claim, err = p.opts.Store.Claim(try, t.Attempt(), t.token, started)
 		return err
 	})
 	if err != nil {
-		p.requeue(t)
+		p.giveBack(ctx, t, Outcome{}) // the store may have heard the claim all the same
 		return false
 	}
 	return true
@@ -265,7 +292,7 @@ func (p *Processor) claim(work context.Context, t *task) bool {
 func (p *Processor) redelivered(ctx context.Context, t *task) {
 	if t.claim.Verdict == messages.VerdictBusy {
 		t.log.Info("task is running elsewhere, checking again later", zap.Duration("in", t.claim.Busy))
-		p.copyLater(ctx, t, max(t.claim.Busy, 100*time.Millisecond))
+		p.copyLater(ctx, t, time.Now().Add(t.claim.Busy))
 		return
 	}
 	p.finish(ctx, t, t.claim.Next, t.claim.Result)
@@ -323,12 +350,18 @@ func (p *Processor) deadLetter(ctx context.Context, t *task, r *messages.Result)
 	})
 }
 
-// copyLater replaces the delivery by a copy that arrives after d.
-func (p *Processor) copyLater(ctx context.Context, t *task, d time.Duration) {
+// copyLater replaces the delivery by a copy that arrives at a time. A delivery
+// that goes to somebody else needs none.
+func (p *Processor) copyLater(ctx context.Context, t *task, at time.Time) {
+	select {
+	case <-t.delivery.Acker.Gone():
+		return
+	default:
+	}
 	m, err := messages.Encode(t.Task)
 	if err == nil {
 		err = p.publish(ctx, t.log, func(ctx context.Context) error {
-			return p.opts.Publisher.Enqueue(ctx, t.Queue, d, m)
+			return p.opts.Publisher.Enqueue(ctx, t.Queue, max(time.Until(at), 100*time.Millisecond), m)
 		})
 	}
 	if err != nil {
@@ -338,14 +371,18 @@ func (p *Processor) copyLater(ctx context.Context, t *task, d time.Duration) {
 	p.ack(t)
 }
 
-// giveBack returns an interrupted attempt: the lease first, else whoever gets
-// the message next finds it busy for a whole lease.
-func (p *Processor) giveBack(ctx context.Context, t *task) {
-	err := p.persist(ctx, t.log, "release", func(ctx context.Context) error {
-		return p.opts.Store.Release(ctx, t.Attempt(), t.token)
-	})
-	if err != nil && !errors.Is(err, messages.ErrLost) {
+// giveBack returns an attempt that did not end, to be delivered at once or
+// after o.RetryIn. The lease goes first, else whoever gets the message next
+// finds it busy for a whole lease; when the store is away, so be it.
+func (p *Processor) giveBack(ctx context.Context, t *task, o Outcome) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if err := p.opts.Store.Release(try, t.Attempt(), t.token); err != nil {
 		t.log.Warn("lease not released", zap.Error(err))
+	}
+	if o.RetryIn > 0 {
+		p.copyLater(ctx, t, time.Now().Add(o.RetryIn))
+		return
 	}
 	p.requeue(t)
 }
@@ -381,10 +418,10 @@ func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
 		t.log = t.log.With(zap.String("task_id", t.ID))
 		t.token = uuid.NewString()
 		// A claim that is not ours to run means that the outcome is known.
-		if !p.claim(ctx, t) {
+		if !p.claim(ctx, ctx, t) {
 			return
 		}
-		if t.claim.Verdict == messages.VerdictRun {
+		if t.claim.Verdict == messages.VerdictRun || t.claim.Verdict == messages.VerdictCancelled {
 			r = p.record(t, o)
 			if err := p.settle(ctx, t, r, o.next()); err != nil && !errors.Is(err, messages.ErrLost) {
 				return
@@ -409,28 +446,32 @@ func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
 	}
 }
 
-// persist calls the store until it answers or ctx ends.
+// persist calls the store until it answers or ctx ends. Each call has a
+// deadline of its own: the end of ctx ends the waiting, not a call under way.
 func (p *Processor) persist(ctx context.Context, log *zap.Logger, what string, fn func(context.Context) error) error {
-	return p.insist(ctx, log, what, storeTimeout, fn)
+	return p.insist(ctx, nil, log, what, func() error {
+		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		return fn(try)
+	})
 }
 
-// publish calls the publisher until the broker confirms or ctx ends. A message
+// publish calls the publisher until the broker confirms or ctx ends. A call
+// has no deadline: what was written waits for its confirm or for the end of
+// the connection, since a second write would be a second message. A message
 // that no broker would take is not tried again.
 func (p *Processor) publish(ctx context.Context, log *zap.Logger, fn func(context.Context) error) error {
-	return p.insist(ctx, log, "publish", publishTimeout, fn)
+	return p.insist(ctx, nil, log, "publish", func() error { return fn(ctx) })
 }
 
 // insist is how finished work waits for a dependency that is away: nothing is
-// acked meanwhile, and the slot stays taken, which stops the intake.
-func (p *Processor) insist(ctx context.Context, log *zap.Logger, what string, timeout time.Duration, fn func(context.Context) error) error {
+// acked meanwhile, and the slot stays taken, which stops the intake. A delivery
+// that is gone is not worth waiting for where nothing has been done yet.
+func (p *Processor) insist(ctx context.Context, gone <-chan struct{}, log *zap.Logger, what string, fn func() error) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
 	for tries := 1; ; tries++ {
-		// The call has a deadline of its own: the end of ctx ends the
-		// waiting, not a call that is under way.
-		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-		err := fn(try)
-		cancel()
+		err := fn()
 		var invalid *messages.InvalidError
 		if err == nil || errors.Is(err, messages.ErrLost) || errors.As(err, &invalid) {
 			return err
@@ -441,9 +482,11 @@ func (p *Processor) insist(ctx context.Context, log *zap.Logger, what string, ti
 		t := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-t.C:
+			continue
+		case <-gone:
 		case <-ctx.Done():
-			t.Stop()
-			return err
 		}
+		t.Stop()
+		return err
 	}
 }

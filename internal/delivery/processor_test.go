@@ -191,7 +191,9 @@ type acker struct {
 	id string
 }
 
-func (a acker) Ack() error     { a.b.add(a.id, event{what: "ack"}); return nil }
+func (a acker) Ack() error            { a.b.add(a.id, event{what: "ack"}); return nil }
+func (a acker) Gone() <-chan struct{} { return nil }
+
 func (a acker) Requeue() error { a.b.add(a.id, event{what: "requeue"}); return nil }
 
 func whats(events []event) []string {
@@ -554,4 +556,25 @@ func TestStoppingWorkerGivesBackWhatItCouldNotClaim(t *testing.T) {
 	stop()
 	b.processor.Process(t.Context(), work, b.delivery(newTask()), b.never())
 	require.Equal(t, []string{"requeue"}, whats(b.broker.all()))
+}
+
+// A suspect waits a moment to be alone, and then lets the others go on.
+func TestASuspectGivesWayToALongNeighbour(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	suspect := newTask()
+	key := "lovage:t:{" + messages.ResultKey(suspect.ID) + "}"
+	require.NoError(t, b.client.HSet(t.Context(), key, "run", 0, "attempt", 0, "starts", 2).Err())
+	b.processor.Process(t.Context(), t.Context(), b.delivery(newTask()),
+		func(context.Context, *messages.Task, delivery.ProgressFunc) delivery.Outcome {
+			b.processor.Process(t.Context(), t.Context(), b.delivery(suspect), b.never())
+			events := b.broker.take()
+			require.Equal(t, []string{"enqueue", "ack"}, whats(events))
+			require.Greater(t, events[0].delay, 5*time.Second)
+			b.process(newTask(), delivery.Outcome{State: messages.Success})
+			return delivery.Outcome{State: messages.Success}
+		})
+	// Waiting was no start: it is still the third, and now it is alone.
+	b.process(suspect, delivery.Outcome{State: messages.Success})
+	require.Equal(t, messages.Success, b.record(suspect.ID).State)
 }

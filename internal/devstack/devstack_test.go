@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -230,4 +231,29 @@ func open(t *testing.T, address string) *redis.Client {
 	client := redis.NewClient(o)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return client
+}
+
+func TestNothingIsAnsweredOnceFreezeHasReturned(t *testing.T) {
+	t.Parallel()
+	r := RedisServer(t)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.Address())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	answer := make([]byte, len("+PONG\r\n"))
+	ping := func(patience time.Duration) error {
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err := conn.Write([]byte("PING\r\n"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(conn, answer)
+		return err
+	}
+	for range 50 {
+		require.NoError(t, ping(5*time.Second))
+		require.NoError(t, r.Freeze())
+		require.ErrorIs(t, ping(5*time.Millisecond), os.ErrDeadlineExceeded)
+		require.NoError(t, r.Thaw())
+		require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+		_, err = io.ReadFull(conn, answer) // The answer that was late.
+		require.NoError(t, err)
+	}
 }

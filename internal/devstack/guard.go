@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // guardScript reads the pids that it watches over, one a line, until its input
@@ -91,7 +90,7 @@ func (g *guard) release() error {
 		return nil
 	}
 	_ = g.pipe.Close()
-	if !within(10*time.Second, func() bool { return !g.proc.Alive() }) {
+	if !soon(func() bool { return !g.proc.Alive() }) {
 		return g.proc.Kill()
 	}
 	return nil

@@ -131,11 +131,26 @@ func (p *Process) Kill() error {
 	if err != nil {
 		return err
 	}
-	if !within(10*time.Second, func() bool { return !p.Alive() }) {
+	if !soon(func() bool { return !p.Alive() }) {
 		return fmt.Errorf("kill %d: it does not end", p.pid)
 	}
 	return nil
 }
+
+// Freeze stops the process with SIGSTOP and returns when nothing of it runs any
+// more. It returns os.ErrProcessDone when the process has ended.
+func (p *Process) Freeze() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	if !soon(func() bool { return frozen(p.pid) || !p.Alive() }) {
+		return fmt.Errorf("freeze %d: it goes on", p.pid)
+	}
+	return nil
+}
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() error { return p.Signal(syscall.SIGCONT) }
 
 // Stop asks the process to end with SIGTERM, also when it is frozen, and kills it
 // when ctx ends first. An ended process is no error.
@@ -167,9 +182,10 @@ func poll(ctx context.Context, yes func() bool) error {
 	return nil
 }
 
-// within asks until the answer is yes, and returns false when it was not in time.
-func within(d time.Duration, yes func() bool) bool {
-	for end := time.Now().Add(d); !yes(); {
+// soon asks until the answer is yes, and returns false when it was not within ten
+// seconds, which is ample for what the kernel does.
+func soon(yes func() bool) bool {
+	for end := time.Now().Add(10 * time.Second); !yes(); {
 		if time.Now().After(end) {
 			return false
 		}

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -174,10 +173,10 @@ func (r *RabbitMQInstance) Kill() error {
 
 // Freeze stops the broker with SIGSTOP: connections to it succeed and nothing
 // ever answers.
-func (r *RabbitMQInstance) Freeze() error { return r.beam.Signal(syscall.SIGSTOP) }
+func (r *RabbitMQInstance) Freeze() error { return r.beam.Freeze() }
 
 // Thaw lets a frozen broker go on.
-func (r *RabbitMQInstance) Thaw() error { return r.beam.Signal(syscall.SIGCONT) }
+func (r *RabbitMQInstance) Thaw() error { return r.beam.Thaw() }
 
 // Alive reports whether the broker's process runs; a frozen one does.
 func (r *RabbitMQInstance) Alive() bool { return r.beam != nil && r.beam.Alive() }
@@ -274,7 +273,7 @@ func closeInstance(g *guard, dir string) error {
 		return err
 	}
 	// The Erlang machine's helper processes end a moment after it and may still write.
-	if !within(10*time.Second, func() bool { return os.RemoveAll(dir) == nil }) {
+	if !soon(func() bool { return os.RemoveAll(dir) == nil }) {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	return err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -121,10 +120,10 @@ func (r *RedisInstance) Kill() error {
 
 // Freeze stops the server with SIGSTOP: connections to it succeed and nothing
 // ever answers.
-func (r *RedisInstance) Freeze() error { return r.server.Signal(syscall.SIGSTOP) }
+func (r *RedisInstance) Freeze() error { return r.server.Freeze() }
 
 // Thaw lets a frozen server go on.
-func (r *RedisInstance) Thaw() error { return r.server.Signal(syscall.SIGCONT) }
+func (r *RedisInstance) Thaw() error { return r.server.Thaw() }
 
 // Alive reports whether the server's process runs; a frozen one does.
 func (r *RedisInstance) Alive() bool { return r.server != nil && r.server.Alive() }

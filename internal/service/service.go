@@ -75,7 +75,7 @@ func (l Logging) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 func Healthy(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("listen address: %w", err)
+		return fmt.Errorf("--listen (LOVAGE_LISTEN) has to name the address that the program listens on: %w", err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

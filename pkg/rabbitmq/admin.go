@@ -86,9 +86,9 @@ func (a *admin) ensureDelay(ctx context.Context, queue string) error {
 func (a *admin) target(d *declarer, queue string) {
 	if a.adopted(queue) {
 		d.work(queue)
-	} else {
-		d.foreign(queue)
+		return
 	}
+	d.foreign(queue)
 	d.delayTarget(queue)
 }
 
@@ -133,9 +133,12 @@ func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(
 		return nil
 	}
 	var ae *amqp.Error
+	var te *TopologyError
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("declare for queue %q: %w: %w", queue, messages.ErrNotSent, err)
+	case errors.As(err, &te):
+		return fmt.Errorf("%w: %w", messages.ErrRefused, err)
 	case errors.As(err, &ae) && ae.Code == amqp.NotFound:
 		return fmt.Errorf("queue %q: %w", queue, messages.ErrQueueMissing)
 	default:

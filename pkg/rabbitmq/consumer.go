@@ -29,8 +29,6 @@ type Intake struct {
 type ConsumerOptions struct {
 	Options
 	Intakes []Intake
-	// Foreign queues exist already: only checked, without a dead-letter queue.
-	Foreign []string
 }
 
 // Consumer consumes queues over a connection of its own, and again after each
@@ -40,8 +38,9 @@ type Consumer struct {
 	connected atomic.Bool
 
 	mu      sync.Mutex
-	paused  bool
-	changed chan struct{} // closed when paused changes
+	paused  bool          // what is wanted
+	taking  bool          // what is: the broker may send something
+	changed chan struct{} // closed when one of them changes
 }
 
 // NewConsumer returns a consumer that takes nothing until Run.
@@ -65,9 +64,13 @@ func (c *Consumer) Connected() bool { return c.connected.Load() }
 func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	pause := newPause()
 	for attempt := 0; ; attempt++ {
-		err := c.serve(ctx, c.opts.URLs[attempt%len(c.opts.URLs)], handle, pause.Reset)
+		begun := time.Now()
+		err := c.serve(ctx, c.opts.URLs[attempt%len(c.opts.URLs)], handle)
 		if ends, end := final(ctx, err); ends {
 			return end
+		}
+		if time.Since(begun) > stableAfter {
+			pause.Reset()
 		}
 		wait := pause.NextBackOff()
 		c.opts.Log.Warn("consumer not connected", zap.Error(err), zap.Duration("retry_in", wait))
@@ -77,50 +80,86 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	}
 }
 
-// Pause stops the intake: the broker sends nothing new, deliveries that were
-// not handed over yet go back to it, and what was handed over can still be
-// settled. It does not block.
-func (c *Consumer) Pause() { c.setPaused(true) }
-
-// Resume takes up the intake again.
-func (c *Consumer) Resume() { c.setPaused(false) }
-
-func (c *Consumer) setPaused(paused bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.paused != paused {
-		c.paused = paused
-		close(c.changed)
-		c.changed = make(chan struct{})
+// Pause stops the intake and returns when the broker sends nothing more, or
+// when ctx ends. What arrived but was not handed over goes back to the broker;
+// what was handed over can still be settled.
+func (c *Consumer) Pause(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		if !c.paused {
+			c.paused = true
+			c.broadcast()
+		}
+		taking, changed := c.taking, c.changed
+		c.mu.Unlock()
+		if !taking {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-func (c *Consumer) isPaused() (bool, <-chan struct{}) {
+// Resume takes up the intake again. It does not block.
+func (c *Consumer) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.paused, c.changed
+	c.paused = false
+	c.broadcast()
 }
 
-func (c *Consumer) serve(ctx context.Context, url string, handle func(*Delivery), connected func()) error {
+// broadcast wakes everybody who waits for a change. It needs the lock.
+func (c *Consumer) broadcast() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// wanted says whether to take deliveries, and notes a yes in the same step, so
+// that Pause waits for what is about to start.
+func (c *Consumer) wanted() (take bool, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.paused && !c.taking {
+		c.taking = true
+		c.broadcast()
+	}
+	return !c.paused, c.changed
+}
+
+func (c *Consumer) stopped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.taking {
+		c.taking = false
+		c.broadcast()
+	}
+}
+
+func (c *Consumer) serve(ctx context.Context, url string, handle func(*Delivery)) error {
 	l, err := dial(ctx, c.opts.Options, url, func(conn *amqp.Connection) error {
 		return declare(conn, c.opts.Passive, c.topology)
 	})
 	if err != nil {
 		return err
 	}
-	defer l.kill()
-	c.opts.Log.Info("consumer connected")
-	connected()
-	c.connected.Store(true)
-	defer c.connected.Store(false)
-
 	in := &intake{opts: c.opts, handle: handle, link: l}
-	defer in.wait()
+	defer c.stopped()
+	defer in.pumps.Wait()
 	defer l.kill()
+	defer c.connected.Store(false)
 	for {
-		paused, changed := c.isPaused()
-		if err := in.set(ctx, !paused); err != nil {
+		take, changed := c.wanted()
+		if err := in.set(ctx, take); err != nil {
 			return err
+		}
+		if !take {
+			c.stopped()
+		}
+		if !c.connected.Swap(true) {
+			c.opts.Log.Info("consumer connected")
 		}
 		select {
 		case <-ctx.Done():
@@ -145,16 +184,8 @@ func closeReason(err *amqp.Error) error {
 
 func (c *Consumer) topology(d *declarer) {
 	d.base()
-	foreign := map[string]bool{}
-	for _, q := range c.opts.Foreign {
-		foreign[q] = true
-	}
 	for _, in := range c.opts.Intakes {
-		switch {
-		case in.Queue == RejectedQueue:
-		case foreign[in.Queue]:
-			d.foreign(in.Queue)
-		default:
+		if in.Queue != RejectedQueue {
 			d.work(in.Queue)
 		}
 	}
@@ -203,7 +234,7 @@ func (in *intake) start() error {
 			}
 			in.channels = append(in.channels, ch)
 		}
-		tag := fmt.Sprintf("%s-%d-%d", o.Name, i, time.Now().UnixNano())
+		tag := fmt.Sprintf("%d-%d", i, time.Now().UnixNano())
 		deliveries, err := in.channels[i].Consume(q.Queue, tag, false, false, false, false, nil)
 		if err != nil {
 			return fmt.Errorf("consume queue %s: %w", q.Queue, err)
@@ -220,15 +251,20 @@ func (in *intake) start() error {
 	return nil
 }
 
-// pump hands deliveries over until the broker or stop ends the consumer; those
-// that arrive after stop go back.
+// pump hands deliveries over until the broker or stop ends the consumer. Those
+// that arrive after stop go back, and only when the consumer has ended: before
+// that the broker would send them straight here again.
 func (in *intake) pump(queue string, deliveries <-chan amqp.Delivery) {
+	var late []amqp.Delivery
 	for d := range deliveries {
 		if in.stopping.Load() {
-			_ = d.Nack(false, true)
+			late = append(late, d)
 			continue
 		}
-		in.handle(newDelivery(queue, d))
+		in.handle(newDelivery(queue, d, in.link.down))
+	}
+	for _, d := range late {
+		_ = d.Nack(false, true) // an error means that the broker does it
 	}
 }
 
@@ -250,16 +286,12 @@ func (in *intake) stop(ctx context.Context) {
 	in.tags = in.tags[:0]
 }
 
-func (in *intake) wait() { in.pumps.Wait() }
-
 // Delivery is one message that the broker handed to us. It is settled exactly
 // once, by Ack or Requeue.
 type Delivery struct {
 	Message messages.Message
 	// Queue is the queue it was consumed from.
 	Queue string
-	// Redelivered is the broker's hint that it was delivered before.
-	Redelivered bool
 	// DeadFrom and DeadReason are set when the broker dead-lettered it: the
 	// queue it died in last and why (expired, rejected, maxlen,
 	// delivery_limit).
@@ -267,18 +299,19 @@ type Delivery struct {
 	DeadReason string
 
 	raw     amqp.Delivery
+	gone    <-chan struct{}
 	settled atomic.Bool
 }
 
-func newDelivery(queue string, d amqp.Delivery) *Delivery {
+func newDelivery(queue string, d amqp.Delivery, gone <-chan struct{}) *Delivery {
 	from, _ := d.Headers["x-last-death-queue"].(string)
 	reason, _ := d.Headers["x-last-death-reason"].(string)
 	if from == "" {
 		from, reason = firstDeath(d.Headers)
 	}
 	return &Delivery{
-		Message: received(&d), Queue: queue, Redelivered: d.Redelivered,
-		DeadFrom: from, DeadReason: reason, raw: d,
+		Message: received(&d), Queue: queue,
+		DeadFrom: from, DeadReason: reason, raw: d, gone: gone,
 	}
 }
 
@@ -294,6 +327,10 @@ func firstDeath(h amqp.Table) (queue, reason string) {
 	reason, _ = newest["reason"].(string)
 	return queue, reason
 }
+
+// Gone is closed when the connection that the delivery came by is lost: it
+// cannot be settled any more, and the broker delivers it again.
+func (d *Delivery) Gone() <-chan struct{} { return d.gone }
 
 // Ack tells the broker that the delivery is done with. It returns [ErrStale]
 // when the connection is gone, and blocks no longer than the write timeout.

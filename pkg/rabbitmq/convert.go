@@ -12,13 +12,11 @@ const (
 	// maxShortString is the longest name or property of AMQP 0-9-1; the
 	// broker closes the connection on a longer one.
 	maxShortString = 255
-	// maxBody is RabbitMQ 4's default max_message_size.
-	maxBody = 16 << 20
 )
 
 // checkPublish refuses what the broker would punish by closing the channel or
 // the whole connection, and with it everybody else's message in flight.
-func checkPublish(a Address, m *messages.Message) error {
+func checkPublish(a Address, m *messages.Message, maxBody int) error {
 	for _, f := range []struct{ field, value string }{
 		{"exchange", a.Exchange},
 		{"queue", a.Key},

@@ -71,13 +71,16 @@ func secondLevel(n int) string { return delayPrefix + strconv.Itoa(n) }
 
 func tenthLevel(n uint64) string { return fmt.Sprintf("%s%dms", delayPrefix, n*100) }
 
-// delays declares the whole ladder.
-func (d *declarer) delays() {
+// delayEnd declares where every delay ends, which every work queue is bound to.
+func (d *declarer) delayEnd() {
 	d.exchange(UnroutableQueue, amqp.ExchangeFanout, nil)
 	d.queue(UnroutableQueue, quorum(amqp.Table{"x-delivery-limit": noDeliveryLimit}))
 	d.bindQueue(UnroutableQueue, "", UnroutableQueue)
 	d.exchange(delayDelivery, amqp.ExchangeTopic, amqp.Table{alternateOption: UnroutableQueue})
+}
 
+// delays declares the ladder above the end.
+func (d *declarer) delays() {
 	below := delayDelivery
 	for n := range delayBits {
 		level := secondLevel(n)

@@ -31,6 +31,9 @@ const (
 	watchEvery   = 50 * time.Millisecond
 	// drainTimeout is how long a closing lane waits for confirms.
 	drainTimeout = 2 * time.Second
+	// stableAfter is how long a connection must last for the next one to be
+	// tried without a pause.
+	stableAfter = 5 * time.Second
 )
 
 // lane is one goroutine that owns a connection and its channels in confirm
@@ -80,11 +83,14 @@ func (l *lane) failQueued() {
 func (l *lane) run(ctx context.Context) error {
 	pause := newPause()
 	for attempt := l.index; ; attempt++ {
+		begun := time.Now()
 		s, err := l.connect(ctx, l.opts.URLs[attempt%len(l.opts.URLs)])
 		if err == nil {
-			pause.Reset()
 			l.opts.Log.Info("publisher connected")
 			err = l.serve(ctx, s)
+		}
+		if time.Since(begun) > stableAfter {
+			pause.Reset()
 		}
 		if ends, end := final(ctx, err); ends {
 			return end
@@ -99,7 +105,6 @@ func (l *lane) run(ctx context.Context) error {
 
 // serve writes jobs until the connection breaks or ctx ends.
 func (l *lane) serve(ctx context.Context, s *session) error {
-	l.blocked.Store(false)
 	l.up.Store(s)
 	l.wake()
 	var watcher sync.WaitGroup
@@ -181,6 +186,7 @@ func (l *lane) watch(s *session) {
 				l.opts.Log.Warn("broker does not confirm, reconnecting", zap.Error(err), zap.Int64("outstanding", s.outstanding.Load()))
 				return
 			}
+			s.lastConfirm.Store(time.Now().UnixNano()) // its pulse is a confirm too
 		}
 	}
 }
@@ -228,6 +234,12 @@ func (l *lane) connect(ctx context.Context, url string) (*session, error) {
 
 // write publishes one job. It is called by the lane's goroutine only.
 func (s *session) write(j *job) {
+	select {
+	case <-s.link.down:
+		j.reject()
+		return
+	default:
+	}
 	if !j.state.CompareAndSwap(jobQueued, jobWritten) {
 		j.release() // its caller has left; nothing was sent
 		return
@@ -324,7 +336,13 @@ type confirmChannel struct {
 	returns chan amqp.Return
 
 	mu       sync.Mutex
-	returned map[string]int
+	returned map[returnKey]int
+}
+
+// returnKey tells returns apart: one id may be in flight to two queues.
+type returnKey struct {
+	address Address
+	id      string
 }
 
 func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
@@ -339,7 +357,7 @@ func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
 	// reader waits for whoever is behind.
 	c := &confirmChannel{
 		ch:       ch,
-		returned: map[string]int{},
+		returned: map[returnKey]int{},
 		returns:  ch.NotifyReturn(make(chan amqp.Return, window)),
 	}
 	return c, nil
@@ -348,25 +366,25 @@ func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
 // takeReturn reports whether the message came back unroutable. A return comes
 // before its ack, and the library's one reader puts it into the buffer before
 // it completes the confirm.
-func (c *confirmChannel) takeReturn(id string) bool {
+func (c *confirmChannel) takeReturn(key returnKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for drained := false; !drained; {
 		select {
 		case r, ok := <-c.returns:
 			if ok {
-				c.returned[r.MessageId]++
+				c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
 			}
 			drained = !ok
 		default:
 			drained = true
 		}
 	}
-	n := c.returned[id]
+	n := c.returned[key]
 	if n > 1 {
-		c.returned[id] = n - 1
+		c.returned[key] = n - 1
 	} else {
-		delete(c.returned, id)
+		delete(c.returned, key)
 	}
 	return n > 0
 }
@@ -501,7 +519,7 @@ func (j *job) settle(s sent) error {
 		return fmt.Errorf("publish: %w", messages.ErrRefused)
 	}
 	s.session.lastConfirm.Store(time.Now().UnixNano())
-	if s.channel.takeReturn(j.publishing.MessageId) {
+	if s.channel.takeReturn(returnKey{j.address, j.publishing.MessageId}) {
 		return fmt.Errorf("publish to %q: %w", j.address.Key, messages.ErrQueueMissing)
 	}
 	return nil

@@ -26,6 +26,9 @@ type PublisherOptions struct {
 	// MaxInFlight bounds the messages that are handed over and not settled;
 	// default 4000.
 	MaxInFlight int
+	// MaxBody bounds the body of a message in bytes; default 16 MiB, which
+	// is what RabbitMQ 4 takes (max_message_size).
+	MaxBody int
 	// Foreign are queues that somebody else declared and serves: they are
 	// published to as they are, and never twice.
 	Foreign []string
@@ -49,6 +52,7 @@ type Publisher struct {
 	tokens  chan struct{}
 	foreign map[string]bool
 	admin   *admin
+	maxBody int
 
 	mu     sync.Mutex
 	wakeUp chan struct{}
@@ -66,7 +70,11 @@ func NewPublisher(o PublisherOptions) *Publisher {
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 4000
 	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 16 << 20
+	}
 	p := &Publisher{
+		maxBody: o.MaxBody,
 		tokens:  make(chan struct{}, o.MaxInFlight),
 		foreign: map[string]bool{},
 		admin:   newAdmin(o.Options),
@@ -165,7 +173,7 @@ func (p *Publisher) publishOwn(ctx context.Context, queue string, a Address, m *
 // write may have reached the broker the answer is nil or ErrUnconfirmed,
 // whatever the second try says.
 func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message, resend bool) error {
-	if err := checkPublish(a, m); err != nil {
+	if err := checkPublish(a, m, p.maxBody); err != nil {
 		return err
 	}
 	pub := publishing(m)

@@ -266,3 +266,38 @@ func awaitAge(t *testing.T, d time.Duration) {
 	t.Helper()
 	<-time.After(d)
 }
+
+// A queue that is deleted and declared again is again where delays end.
+func TestDelaysReachAQueueThatWasDeletedAndDeclaredAgain(t *testing.T) {
+	t.Parallel()
+	url := devstack.VHost(t)
+	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, url)})
+	p.Adopt("q")
+	require.NoError(t, enqueue(t, p, "q", 100*time.Millisecond, "a"))
+	ch := raw(t, url)
+	require.Equal(t, "a", get(t, ch, "q").MessageId)
+	_, err := ch.QueueDelete("q", false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, enqueue(t, p, "q", 0, "b"), "declares it")
+	require.Equal(t, "b", get(t, ch, "q").MessageId)
+	require.NoError(t, enqueue(t, p, "q", 100*time.Millisecond, "c"))
+	require.Equal(t, "c", get(t, ch, "q").MessageId)
+}
+
+// One id in flight to two queues at once: each gets its own answer.
+func TestAReturnBelongsToItsQueue(t *testing.T) {
+	t.Parallel()
+	url := devstack.VHost(t)
+	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, url), Lanes: 1, Channels: 1})
+	p.Adopt("q")
+	require.NoError(t, enqueue(t, p, "q", 0, "first"))
+	for i := range 300 {
+		var here, nowhere error
+		var both sync.WaitGroup
+		both.Go(func() { here = enqueue(t, p, "q", 0, numbered(i)) })
+		both.Go(func() { nowhere = enqueue(t, p, "nowhere", 0, numbered(i)) })
+		both.Wait()
+		require.NoError(t, here)
+		require.ErrorIs(t, nowhere, messages.ErrQueueMissing)
+	}
+}

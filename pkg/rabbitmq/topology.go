@@ -119,9 +119,11 @@ func (d *declarer) base() {
 	d.exchange(RejectedQueue, amqp.ExchangeFanout, nil)
 	d.queue(RejectedQueue, quorum(amqp.Table{"x-delivery-limit": noDeliveryLimit}))
 	d.bindQueue(RejectedQueue, "", RejectedQueue)
+	d.delayEnd()
 }
 
-// work declares a work queue and its dead-letter queue.
+// work declares a work queue with its place at the end of the delays, and its
+// dead-letter queue.
 func (d *declarer) work(queue string) {
 	d.queue(queue, quorum(amqp.Table{
 		"x-dead-letter-exchange": RejectedQueue,
@@ -132,6 +134,7 @@ func (d *declarer) work(queue string) {
 	dead := DeadQueue(queue)
 	d.queue(dead, quorum(amqp.Table{"x-delivery-limit": noDeliveryLimit, "x-single-active-consumer": true}))
 	d.bindQueue(dead, queue, deadExchange)
+	d.delayTarget(queue)
 }
 
 // foreign checks that a queue that somebody else declared is there.

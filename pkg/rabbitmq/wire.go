@@ -53,9 +53,12 @@ func (c *wireConn) Write(b []byte) (int, error) {
 		if len(c.out) < maxCorked {
 			return len(b), nil
 		}
-		return len(b), c.flush()
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+		return len(b), nil
 	}
-	return len(b), c.write(b)
+	return c.write(b)
 }
 
 // cork holds back what is written until uncork, so that many messages share
@@ -77,17 +80,16 @@ func (c *wireConn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	err := c.write(c.out)
+	_, err := c.write(c.out)
 	c.out = c.out[:0]
 	return err
 }
 
-func (c *wireConn) write(b []byte) error {
+func (c *wireConn) write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := c.Conn.Write(b)
-	return err
+	return c.Conn.Write(b)
 }
 
 // Read is called by one goroutine only, the library's reader.

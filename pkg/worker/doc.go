@@ -5,6 +5,7 @@
 //	w := worker.New(worker.Options{
 //		AMQPURL:  "amqp://guest:guest@127.0.0.1:5672/",
 //		RedisURL: "redis://127.0.0.1:6379/0",
+//		Queue:    "sums",
 //	})
 //	worker.Handle(w, "add", func(ctx context.Context, in AddIn) (int, error) {
 //		return in.X + in.Y, nil

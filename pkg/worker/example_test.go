@@ -46,6 +46,7 @@ func Example() {
 	w := worker.New(worker.Options{
 		AMQPURL:  "amqp://guest:guest@127.0.0.1:5672/",
 		RedisURL: "redis://127.0.0.1:6379/0",
+		Queue:    "greetings",
 	})
 	worker.Handle(w, "greet", greet)
 	if err := w.Run(ctx); err != nil {

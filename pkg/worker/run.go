@@ -26,6 +26,10 @@ const (
 	// settleGrace is how long interrupted tasks may take to be given back
 	// after the drain is over.
 	settleGrace = 5 * time.Second
+	// pauseTimeout is how long the broker may take to end the intake.
+	pauseTimeout = 3 * time.Second
+	// maxBody is RabbitMQ 3's limit: what the broker delivered it takes back.
+	maxBody = 128 << 20
 )
 
 // Status says how a running worker is doing.
@@ -110,7 +114,7 @@ func newEngine(w *Worker, store *results.Store, o rabbitmq.Options) *engine {
 		worker: w, store: store, log: w.log, started: time.Now(),
 		slots: make(chan struct{}, w.opts.Concurrency),
 	}
-	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1})
+	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody})
 	e.publisher.Adopt(w.Queues()...)
 	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
 	for _, q := range w.Queues() {
@@ -127,12 +131,14 @@ func (e *engine) run(ctx context.Context) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	g, life := errgroup.WithContext(life)
+	// life ends when nothing is left to settle, work when running tasks must
+	// stop, intake when no new one may start.
 	work, interrupt := context.WithCancelCause(life)
 	defer interrupt(nil)
-	// life ends when nothing is left to settle, work when running tasks must
-	// stop, ctx when no new one may start.
+	intake, endIntake := context.WithCancel(life)
+	defer endIntake()
 	take := func(d *rabbitmq.Delivery) {
-		e.accept(d, func() { e.process(ctx, work, life, d) })
+		e.accept(d, func() { e.process(intake, work, life, d) })
 	}
 
 	g.Go(func() error { return e.publisher.Run(life) })
@@ -144,6 +150,8 @@ func (e *engine) run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-life.Done(): // one of the others failed
 		}
+		e.stopIntake(life)
+		endIntake()
 		e.drain(interrupt)
 		end()
 		return nil
@@ -151,14 +159,20 @@ func (e *engine) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// drain stops the intake and waits for what runs.
-func (e *engine) drain(interrupt context.CancelCauseFunc) {
+// stopIntake ends the consumers before anything is given back: the broker
+// would send it straight here again.
+func (e *engine) stopIntake(ctx context.Context) {
 	e.log.Info("worker stops, running tasks may end", zap.Int64("busy", e.busy.Load()), zap.Duration("drain", e.worker.opts.Drain))
+	ctx, cancel := context.WithTimeout(ctx, pauseTimeout)
+	defer cancel()
+	e.consumer.Pause(ctx)
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.closed = true
-	e.mu.Unlock()
-	e.consumer.Pause()
+}
 
+// drain waits for what runs.
+func (e *engine) drain(interrupt context.CancelCauseFunc) {
 	ended := make(chan struct{})
 	go func() {
 		e.running.Wait()
@@ -200,15 +214,17 @@ func (e *engine) accept(d *rabbitmq.Delivery, process func()) {
 func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery) {
 	select {
 	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-d.Gone():
+		return
 	case <-intake.Done():
-		_ = d.Requeue()
+	}
+	if intake.Err() != nil {
+		_ = d.Requeue() // an error means that the broker does it
 		return
 	}
 	e.busy.Add(1)
-	defer func() {
-		e.busy.Add(-1)
-		<-e.slots
-	}()
+	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
 		func(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
 			return e.worker.handle(ctx, t, progress)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -8,6 +9,10 @@ import (
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
 )
+
+// strayQueue is whose dead letter a message becomes that did not come from a
+// queue: somebody published it where only the broker should.
+const strayQueue = "stray"
 
 // clerk consumes what the broker dead-letters, gives each task an outcome and
 // hands the message on to the dead-letter queue of its work queue. Every
@@ -35,7 +40,9 @@ func (c *clerk) run(ctx context.Context) error {
 	defer working.Wait()
 	return c.consumer.Run(ctx, func(d *rabbitmq.Delivery) {
 		working.Go(func() {
-			c.processor.Reject(ctx, delivery.Delivery{Message: &d.Message, Queue: d.DeadFrom, DeadReason: d.DeadReason, Acker: d})
+			c.processor.Reject(ctx, delivery.Delivery{
+				Message: &d.Message, Queue: cmp.Or(d.DeadFrom, strayQueue), DeadReason: cmp.Or(d.DeadReason, "unknown"), Acker: d,
+			})
 		})
 	})
 }

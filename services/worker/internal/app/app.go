@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/worker"
 	"github.com/lovage-mq/lovage/services/worker/internal/tasks"
 )
@@ -33,8 +34,36 @@ type Config struct {
 	SleepMax    time.Duration `name:"sleep-max" env:"LOVAGE_SLEEP_MAX" default:"300s" help:"Longest duration that sleep_task accepts."`
 }
 
+// Validate reports everything that is wrong, each with the name of its setting.
+func (c Config) Validate() error {
+	var errs []error
+	if err := messages.ValidQueue(c.Queue); err != nil {
+		errs = append(errs, fmt.Errorf("LOVAGE_QUEUE: %w", err))
+	}
+	if c.Concurrency < 1 || c.Concurrency > 10_000 {
+		errs = append(errs, fmt.Errorf("LOVAGE_CONCURRENCY: must be from 1 to 10000, is %d", c.Concurrency))
+	}
+	for _, d := range []struct {
+		name         string
+		value, least time.Duration
+	}{
+		{"LOVAGE_DRAIN", c.Drain, time.Millisecond},
+		{"LOVAGE_LEASE", c.Lease, time.Second},
+		{"LOVAGE_RESULT_TTL", c.ResultTTL, time.Second},
+		{"LOVAGE_SLEEP_MAX", c.SleepMax, time.Second},
+	} {
+		if d.value < d.least {
+			errs = append(errs, fmt.Errorf("%s: must be at least %v, is %v", d.name, d.least, d.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Run takes tasks until ctx ends and everything has stopped.
 func Run(ctx context.Context, c Config, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
 	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, RedisURL: c.RedisURL, Queue: c.Queue, Concurrency: c.Concurrency,

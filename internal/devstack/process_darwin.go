@@ -18,3 +18,10 @@ func StartTime(pid int) (string, error) {
 	}
 	return fmt.Sprintf("%d.%06d", info.Proc.P_starttime.Sec, info.Proc.P_starttime.Usec), nil
 }
+
+// frozen reports whether a process has stopped, a moment after SIGSTOP was sent.
+func frozen(pid int) bool {
+	const stopped = 4
+	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
+	return err == nil && info.Proc.P_stat == stopped
+}

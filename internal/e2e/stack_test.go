@@ -58,9 +58,9 @@ type stack struct {
 	url   string // of the gateway
 }
 
-func newStack(t testing.TB, env ...string) *stack {
-	t.Helper()
-	s := &stack{t: t, amqp: devstack.VHost(t), redis: devstack.Redis(t)}
+func newStack(tb testing.TB, env ...string) *stack {
+	tb.Helper()
+	s := &stack{t: tb, amqp: devstack.VHost(tb), redis: devstack.Redis(tb)}
 	s.gateway(env...)
 	return s
 }

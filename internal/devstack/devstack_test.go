@@ -257,3 +257,19 @@ func TestNothingIsAnsweredOnceFreezeHasReturned(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+func TestStartThatIsGivenUpLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, patience := range []time.Duration{50, 300, 700, 1200} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience*time.Millisecond)
+		r, err := newRabbitMQ(t.Context(), RabbitMQOptions{})
+		require.NoError(t, err)
+		require.Error(t, r.Start(ctx))
+		cancel()
+		require.NoError(t, r.Close())
+		require.NoDirExists(t, r.Dir())
+		require.Never(t, func() bool {
+			return answers(t.Context(), r.Ports().EPMDPort, "", 0)
+		}, 500*time.Millisecond, 50*time.Millisecond, "a port mapper after %s", patience*time.Millisecond)
+	}
+}

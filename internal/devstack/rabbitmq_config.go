@@ -119,6 +119,9 @@ func (r *RabbitMQInstance) environment() []string {
 		fmt.Sprint("ERL_EPMD_PORT=", r.ports.epmd.Number()),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"ERL_CRASH_DUMP_SECONDS=0",
+		// The port mapper is ours. A helper of a node that was killed while it
+		// started could otherwise start one that stays.
+		"ERL_FLAGS=-start_epmd false",
 		// The start script then becomes the Erlang machine instead of waiting for
 		// it, so the pid that we start is the pid that serves.
 		"RUNNING_UNDER_SYSTEMD=true",

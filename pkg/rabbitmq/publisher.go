@@ -9,6 +9,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -52,7 +53,9 @@ type Publisher struct {
 	tokens  chan struct{}
 	foreign map[string]bool
 	admin   *admin
+	targets targets
 	maxBody int
+	log     *zap.Logger
 
 	mu     sync.Mutex
 	wakeUp chan struct{}
@@ -74,7 +77,9 @@ func NewPublisher(o PublisherOptions) *Publisher {
 		o.MaxBody = 16 << 20
 	}
 	p := &Publisher{
+		targets: targets{byName: map[string]*target{}},
 		maxBody: o.MaxBody,
+		log:     o.Log,
 		tokens:  make(chan struct{}, o.MaxInFlight),
 		foreign: map[string]bool{},
 		admin:   newAdmin(o.Options),
@@ -84,7 +89,7 @@ func NewPublisher(o PublisherOptions) *Publisher {
 		p.foreign[q] = true
 	}
 	for i := range o.Lanes {
-		p.lanes = append(p.lanes, newLane(o, i, p.wake))
+		p.lanes = append(p.lanes, newLane(o, i, p.wake, &p.targets))
 	}
 	return p
 }
@@ -97,7 +102,30 @@ func (p *Publisher) Run(ctx context.Context) error {
 	for _, l := range p.lanes {
 		g.Go(func() error { return l.run(ctx) })
 	}
+	g.Go(func() error {
+		p.watchTargets(ctx)
+		return nil
+	})
 	return g.Wait()
+}
+
+// watchTargets finds the queues that confirm nothing while others do.
+func (p *Publisher) watchTargets(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if p.State() != "up" {
+				continue
+			}
+			if _, ill := p.targets.judge(illAfter); len(ill) > 0 {
+				p.log.Warn("queues do not confirm, refusing messages to them", zap.Strings("queues", ill))
+			}
+		}
+	}
 }
 
 // State is "up" while at least one connection takes messages, "blocked" while
@@ -129,8 +157,8 @@ func (p *Publisher) Adopt(queues ...string) {
 // returns nil when the broker has confirmed it. Foreign queues get it at once:
 // Celery holds a task until its eta. The errors are the sentinels of package
 // messages: [messages.ErrBrokerUnavailable], [messages.ErrOverloaded] and
-// [messages.ErrNotSent] (not sent), [messages.ErrQueueMissing],
-// [messages.ErrRefused] and [messages.ErrUnconfirmed]; a message that no
+// [messages.ErrNotSent] (not sent), [messages.ErrQueueUnavailable] (not sent:
+// the queue confirms nothing), [messages.ErrQueueMissing], [messages.ErrRefused] and [messages.ErrUnconfirmed]; a message that no
 // broker would take is a [messages.InvalidError].
 func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error {
 	if p.foreign[queue] {
@@ -201,7 +229,11 @@ func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing) err
 	default:
 		return fmt.Errorf("publish: %w (limit %d)", messages.ErrOverloaded, cap(p.tokens))
 	}
-	j := newJob(a, pub, func() { <-p.tokens })
+	j := newJob(a, pub, func() { <-p.tokens }, &p.targets)
+	if err := p.targets.enter(j); err != nil {
+		j.release()
+		return fmt.Errorf("publish to %q: %w", targetName(a), err)
+	}
 	for range p.lanes {
 		l := p.pick()
 		if l == nil || !l.offer(j) {
@@ -212,7 +244,7 @@ func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing) err
 			return err
 		}
 	}
-	j.release()
+	j.finish(noWord)
 	return p.unavailable()
 }
 

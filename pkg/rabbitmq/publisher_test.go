@@ -301,3 +301,39 @@ func TestAReturnBelongsToItsQueue(t *testing.T) {
 		require.ErrorIs(t, nowhere, messages.ErrQueueMissing)
 	}
 }
+
+// A queue that has lost its quorum neither confirms nor refuses. It alone is
+// refused then, and found well again by itself.
+func TestAnIllQueueDoesNotTakeTheOthersDown(t *testing.T) {
+	t.Parallel()
+	broker := devstack.RabbitMQ(t)
+	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, broker.URL()), MaxInFlight: 200})
+	p.Adopt("ill", "good")
+	require.NoError(t, enqueue(t, p, "ill", 0, "a"))
+	require.NoError(t, enqueue(t, p, "good", 0, "a"))
+	suspend := func(verb string) {
+		t.Helper()
+		_, err := broker.Ctl(t.Context(), "eval", `sys:`+verb+`(list_to_atom("%2F_ill")).`)
+		require.NoError(t, err)
+	}
+	suspend("suspend")
+	var all sync.WaitGroup
+	for i := range 400 {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if err := p.Enqueue(ctx, "ill", 0, message(numbered(i))); err == nil || !isOutcome(err) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	all.Wait()
+	require.ErrorIs(t, enqueue(t, p, "ill", 0, "refused"), messages.ErrQueueUnavailable)
+	for i := range 50 {
+		require.NoError(t, enqueue(t, p, "good", 0, numbered(i)))
+	}
+	require.ErrorIs(t, enqueue(t, p, "ill", 0, "refused"), messages.ErrQueueUnavailable)
+
+	suspend("resume")
+	require.Eventually(t, func() bool { return enqueue(t, p, "ill", 0, "after") == nil }, patience, 10*time.Millisecond)
+}

@@ -1,0 +1,244 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// session is one connection of a lane, immutable once it is up.
+type session struct {
+	link     *link
+	channels []*confirmChannel
+	// quarantine takes what is sent to an ill queue: the broker's side of a
+	// channel can stand still for seconds over one such message.
+	quarantine *confirmChannel
+	probing    *amqp.Channel
+	turn       int
+
+	mu  sync.Mutex
+	err error
+}
+
+func (l *lane) connect(ctx context.Context, url string) (*session, error) {
+	s := &session{}
+	link, err := dial(ctx, l.opts.Options, url, func(conn *amqp.Connection) error {
+		if err := declare(conn, l.opts.Passive, (*declarer).base); err != nil {
+			return err
+		}
+		for range l.opts.Channels {
+			c, err := openConfirm(conn, l.opts.MaxInFlight)
+			if err != nil {
+				return err
+			}
+			s.channels = append(s.channels, c)
+		}
+		var err error
+		if s.quarantine, err = openConfirm(conn, l.opts.MaxInFlight); err != nil {
+			return err
+		}
+		s.probing, err = conn.Channel()
+		if err != nil {
+			return fmt.Errorf("open channel: %w", err)
+		}
+		return s.probing.Confirm(false)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.link = link
+	return s, nil
+}
+
+// write publishes one job. It is called by the lane's goroutine only.
+func (s *session) write(j *job) {
+	select {
+	case <-s.link.down:
+		j.reject()
+		return
+	default:
+	}
+	if !j.state.CompareAndSwap(jobQueued, jobWritten) {
+		j.finish(noWord) // its caller has left; nothing was sent
+		return
+	}
+	c := s.quarantine
+	if !j.trial {
+		c = s.channels[s.turn%len(s.channels)]
+		s.turn++
+	}
+	c.sent()
+	confirm, err := c.ch.PublishWithDeferredConfirm(j.address.Exchange, j.address.Key, true, false, j.publishing)
+	if err != nil {
+		c.outstanding.Add(-1)
+		s.fail(err)
+		s.link.kill()
+		// ErrClosed comes before the last byte is written; after any other
+		// error nobody can tell how much went out.
+		if errors.Is(err, amqp.ErrClosed) {
+			err = errNotWritten
+		} else {
+			err = fmt.Errorf("%w: %w", errBroken, err)
+		}
+		j.sent <- sent{err: err}
+		return
+	}
+	j.sent <- sent{session: s, channel: c, confirm: confirm}
+}
+
+func (s *session) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+func (s *session) cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		return errors.New("connection closed")
+	}
+	return s.err
+}
+
+// overdue reports whether a channel waits for confirms and none of any kind has
+// come by it for a while. By the age of the oldest alone, overload would look
+// like a dead broker, and reconnecting would add to it.
+func (s *session) overdue(now time.Time) bool {
+	for _, c := range s.channels {
+		if c.outstanding.Load() > 0 && now.UnixNano()-c.lastConfirm.Load() > int64(overdueAfter) {
+			return true
+		}
+	}
+	return false
+}
+
+// rearm lets the watch begin anew.
+func (s *session) rearm() {
+	for _, c := range s.channels {
+		c.lastConfirm.Store(time.Now().UnixNano())
+	}
+}
+
+// outstanding is how many messages wait for their confirm.
+func (s *session) outstanding() (n int64) {
+	for _, c := range append(s.channels, s.quarantine) {
+		n += c.outstanding.Load()
+	}
+	return n
+}
+
+// probe takes the broker's pulse on the same connection: an exchange without
+// bindings confirms at once, whatever the queues do.
+func (s *session) probe() error {
+	confirm, err := s.probing.PublishWithDeferredConfirm(probeExchange, "", false, false, amqp.Publishing{})
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	timeout := time.NewTimer(probeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-confirm.Done():
+		if confirm.Acked() {
+			return nil
+		}
+		return errors.New("probe: not confirmed")
+	case <-s.link.down:
+		return errors.New("probe: connection lost")
+	case <-timeout.C:
+		return fmt.Errorf("probe: no confirm within %v", probeTimeout)
+	}
+}
+
+// drain waits until nothing is outstanding, or for d.
+func (s *session) drain(d time.Duration) {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.outstanding() > 0 {
+		select {
+		case <-tick.C:
+		case <-s.link.down:
+			return
+		case <-deadline.C:
+			return
+		}
+	}
+}
+
+// confirmChannel is a channel in confirm mode with its returned messages.
+type confirmChannel struct {
+	ch      *amqp.Channel
+	returns chan amqp.Return
+
+	outstanding atomic.Int64
+	lastConfirm atomic.Int64 // unix nanoseconds; also set when the first goes out
+
+	mu       sync.Mutex
+	returned map[returnKey]int
+}
+
+// returnKey tells returns apart: one id may be in flight to two queues.
+type returnKey struct {
+	address Address
+	id      string
+}
+
+func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		return nil, fmt.Errorf("select confirms: %w", err)
+	}
+	// The buffer holds every message that can be in flight: the library's
+	// reader waits for whoever is behind.
+	c := &confirmChannel{
+		ch:       ch,
+		returned: map[returnKey]int{},
+		returns:  ch.NotifyReturn(make(chan amqp.Return, window)),
+	}
+	return c, nil
+}
+
+// sent counts a message that is about to go out.
+func (c *confirmChannel) sent() {
+	if c.outstanding.Add(1) == 1 {
+		c.lastConfirm.Store(time.Now().UnixNano())
+	}
+}
+
+// takeReturn reports whether the message came back unroutable. A return comes
+// before its ack, and the library's one reader puts it into the buffer before
+// it completes the confirm.
+func (c *confirmChannel) takeReturn(key returnKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for drained := false; !drained; {
+		select {
+		case r, ok := <-c.returns:
+			if ok {
+				c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
+			}
+			drained = !ok
+		default:
+			drained = true
+		}
+	}
+	n := c.returned[key]
+	if n > 1 {
+		c.returned[key] = n - 1
+	} else {
+		delete(c.returned, key)
+	}
+	return n > 0
+}

@@ -5,7 +5,7 @@
 .DELETE_ON_ERROR:
 
 GOLANGCI_LINT_VERSION := v2.15.0
-GOVULNCHECK_VERSION   := v1.9.0
+GOVULNCHECK_VERSION   := v1.8.0
 
 # Tools are kept here across `make clean`: building the linter takes minutes.
 TOOLS         := .cache/bin

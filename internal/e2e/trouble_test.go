@@ -125,3 +125,30 @@ func TestStoppingGatewayFinishesTheRequestsInFlight(t *testing.T) {
 	require.Contains(t, []int{http.StatusAccepted, http.StatusOK}, <-answered, "answered, not reset")
 	require.Equal(t, 0, g.exit())
 }
+
+func TestMetricsTellOutcomesAndTheBrokersState(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.worker()
+	s.sleep(1, "")
+	status, _ := s.do(http.MethodPost, "/v1/tasks/nosuch", map[string]any{}, nil)
+	require.Equal(t, http.StatusNotFound, status)
+	_, body := s.do(http.MethodGet, "/metrics", nil, nil)
+	for _, line := range []string{
+		`lovage_submissions_total{outcome="accepted"} 1`,
+		`lovage_submissions_total{outcome="unknown-task"} 1`,
+		`lovage_publish_total{outcome="confirmed"} 1`,
+		`lovage_publish_total{outcome="unconfirmed"} 0`,
+		`lovage_publish_seconds_count 1`,
+		`lovage_publish_in_flight 0`,
+		`lovage_publish_waiting 0`,
+		`lovage_broker_state{state="up"} 1`,
+		`lovage_broker_state{state="down"} 0`,
+		`lovage_confirms_overdue_total 0`,
+		`lovage_publish_resends_total 0`,
+		`lovage_queues_ill 0`,
+		`lovage_records_dropped_total 0`,
+	} {
+		require.Contains(t, string(body), line+"\n")
+	}
+}

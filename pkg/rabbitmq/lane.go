@@ -38,18 +38,17 @@ const (
 type lane struct {
 	opts    PublisherOptions
 	index   int
-	wake    func() // told when the lane is up
-	targets *targets
+	owner   *Publisher
 	queue   chan *job
 	up      atomic.Pointer[session]
 	blocked atomic.Bool
 }
 
-func newLane(o PublisherOptions, index int, wake func(), t *targets) *lane {
+func newLane(o PublisherOptions, index int, owner *Publisher) *lane {
 	o.Log = o.Log.With(zap.Int("lane", index))
 	o.Name = fmt.Sprintf("%s publisher %d", o.Name, index)
 	// The queue holds as many as may be in flight, so offering never blocks.
-	return &lane{opts: o, index: index, wake: wake, targets: t, queue: make(chan *job, o.MaxInFlight)}
+	return &lane{opts: o, index: index, owner: owner, queue: make(chan *job, o.MaxInFlight)}
 }
 
 // offer hands a job over without blocking; false when the lane is down.
@@ -85,6 +84,7 @@ func (l *lane) run(ctx context.Context) error {
 		s, err := l.connect(ctx, l.opts.URLs[attempt%len(l.opts.URLs)])
 		if err == nil {
 			l.opts.Log.Info("publisher connected")
+			l.owner.metrics.reconnects.Inc()
 			err = l.serve(ctx, s)
 		}
 		if time.Since(begun) > stableAfter {
@@ -104,7 +104,7 @@ func (l *lane) run(ctx context.Context) error {
 // serve writes jobs until the connection breaks or ctx ends.
 func (l *lane) serve(ctx context.Context, s *session) error {
 	l.up.Store(s)
-	l.wake()
+	l.owner.wake()
 	var watcher sync.WaitGroup
 	watcher.Go(func() { l.watch(s) })
 
@@ -184,8 +184,9 @@ func (l *lane) watch(s *session) {
 			// Whether the broker or a queue is to blame: these take one
 			// message at a time until they confirm again. An ill queue holds
 			// up whatever shares a channel with it, so the channels go too.
-			ill, _ := l.targets.judge(overdueAfter)
+			ill, _ := l.owner.targets.judge(overdueAfter)
 			if err != nil || len(ill) > 0 {
+				l.owner.metrics.overdue.Inc()
 				l.opts.Log.Warn("confirms are overdue, reconnecting", zap.Error(err), zap.Strings("queues", ill), zap.Int64("outstanding", s.outstanding()))
 				return
 			}

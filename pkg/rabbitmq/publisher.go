@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,8 @@ type PublisherOptions struct {
 	// Foreign are queues that somebody else declared and serves: they are
 	// published to as they are, and never twice.
 	Foreign []string
+	// Metrics receives what the publisher counts; nil for nobody.
+	Metrics prometheus.Registerer
 }
 
 // A quorum queue refuses the first messages of a channel while it elects its
@@ -55,6 +58,7 @@ type Publisher struct {
 	admin   *admin
 	targets targets
 	maxBody int
+	metrics *metrics
 	log     *zap.Logger
 
 	mu     sync.Mutex
@@ -88,8 +92,9 @@ func NewPublisher(o PublisherOptions) *Publisher {
 	for _, q := range o.Foreign {
 		p.foreign[q] = true
 	}
+	p.metrics = newMetrics(p, o.Metrics)
 	for i := range o.Lanes {
-		p.lanes = append(p.lanes, newLane(o, i, p.wake, &p.targets))
+		p.lanes = append(p.lanes, newLane(o, i, p))
 	}
 	return p
 }
@@ -143,6 +148,14 @@ func (p *Publisher) State() string {
 	return state
 }
 
+// waiting is how many messages wait to be written.
+func (p *Publisher) waiting() (n int) {
+	for _, l := range p.lanes {
+		n += len(l.queue)
+	}
+	return n
+}
+
 // Adopt tells the publisher that these queues are ours: when one of them is
 // missing it is declared once before a message to it is refused.
 func (p *Publisher) Adopt(queues ...string) {
@@ -160,7 +173,8 @@ func (p *Publisher) Adopt(queues ...string) {
 // [messages.ErrNotSent] (not sent), [messages.ErrQueueUnavailable] (not sent:
 // the queue confirms nothing), [messages.ErrQueueMissing], [messages.ErrRefused] and [messages.ErrUnconfirmed]; a message that no
 // broker would take is a [messages.InvalidError].
-func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error {
+func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) (err error) {
+	defer func(begun time.Time) { p.metrics.observe(begun, err) }(time.Now())
 	if p.foreign[queue] {
 		return p.publish(ctx, Immediate(queue), m, false)
 	}
@@ -178,7 +192,8 @@ func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Durati
 
 // DeadLetter publishes a message to the dead-letter queue of a work queue. The
 // errors are those of [Publisher.Enqueue].
-func (p *Publisher) DeadLetter(ctx context.Context, queue string, m *messages.Message) error {
+func (p *Publisher) DeadLetter(ctx context.Context, queue string, m *messages.Message) (err error) {
+	defer func(begun time.Time) { p.metrics.observe(begun, err) }(time.Now())
 	p.Adopt(queue)
 	return p.publishOwn(ctx, queue, Dead(queue), m)
 }
@@ -215,8 +230,11 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	if !errors.Is(err, errBroken) {
 		return err
 	}
-	if resend && p.awaitUp(ctx) && p.try(ctx, a, pub) == nil {
-		return nil
+	if resend && p.awaitUp(ctx) {
+		p.metrics.resends.Inc()
+		if p.try(ctx, a, pub) == nil {
+			return nil
+		}
 	}
 	return fmt.Errorf("publish: %w: %w", messages.ErrUnconfirmed, err)
 }

@@ -92,6 +92,18 @@ func (t *targets) leave(j *job, w word) {
 	}
 }
 
+// ill returns how many targets are.
+func (t *targets) ill() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, q := range t.byName {
+		if q.ill {
+			n++
+		}
+	}
+	return n
+}
+
 // judge marks the targets ill that have made no progress for d, and frees what
 // their jobs hold of the in-flight limit; the callers of those jobs go on
 // waiting until their deadline. It returns all of them, and those that were

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -76,6 +77,8 @@ type Options struct {
 	Watcher   Watcher
 	Catalog   Catalog
 	Log       *zap.Logger
+	// Metrics receives what the API counts; nil for nobody.
+	Metrics prometheus.Registerer
 
 	// AllowedHosts are the names by which clients may address this server, in
 	// addition to localhost, 127.0.0.1 and [::1]. A port is ignored.
@@ -150,6 +153,7 @@ type API struct {
 	catalog  *catalog
 	options  []param[submitOptions]
 	filters  []param[listQuery]
+	metrics  *metrics
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -165,6 +169,7 @@ func New(o Options) (*API, error) {
 		foreign:  map[string]bool{},
 		options:  optionParams(),
 		filters:  filterParams(),
+		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
 	}
 	for _, q := range o.ForeignQueues {

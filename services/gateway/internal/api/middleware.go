@@ -78,6 +78,7 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", x.requestID)
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
+			a.metrics.observe(r.Method, rec.status, x, time.Since(begun))
 			if line := a.opts.Log.Check(level(rec.status, x), "request"); line != nil {
 				line.Write(fields(r, rec, x, time.Since(begun))...)
 			}

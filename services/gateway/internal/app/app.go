@@ -11,6 +11,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -57,8 +60,13 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 
 	store := results.New(results.Options{Client: client, TTL: c.ResultTTL, PendingTTL: pendingTTL, Lease: lease, Log: log.Named("results")})
 	broker := rabbitmq.Options{URLs: urls, Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq")}
-	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: broker, Foreign: c.ForeignQueues})
+	registry := prometheus.NewRegistry()
+	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: broker, Foreign: c.ForeignQueues, Metrics: registry})
 	recorder := results.NewRecorder(store, recorderSize)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
+		}, func() float64 { return float64(recorder.Dropped()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{
@@ -66,7 +74,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Results: reader{store}, Catalog: catalog{store, publisher},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, Retention: pendingTTL + c.ResultTTL,
-		Version: version.String(),
+		Version: version.String(), Metrics: registry,
 	})
 	if err != nil {
 		return err
@@ -84,33 +92,43 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()
-		return serve(ctx, behind, c, listener, a, log)
+		s := server{Config: c, listener: listener, api: a, metrics: registry, log: log}
+		return s.serve(ctx, behind)
 	})
 	return g.Wait()
 }
 
+// server is the HTTP side of the gateway.
+type server struct {
+	Config
+	listener net.Listener
+	api      *api.API
+	metrics  prometheus.Gatherer
+	log      *zap.Logger
+}
+
 // serve answers requests until ctx ends, or until something behind the API has
 // failed.
-func serve(ctx, behind context.Context, c Config, l net.Listener, a *api.API, log *zap.Logger) error {
+func (s server) serve(ctx, behind context.Context) error {
 	srv := &http.Server{
-		Handler:           a,
+		Handler:           s.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          zap.NewStdLog(log.Named("http")),
+		ErrorLog:          zap.NewStdLog(s.log.Named("http")),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	log.Info("gateway listens", zap.Stringer("address", l.Addr()))
+	go func() { served <- srv.Serve(s.listener) }()
+	s.log.Info("gateway listens", zap.Stringer("address", s.listener.Addr()))
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-behind.Done():
 	case <-ctx.Done():
-		log.Info("gateway stops")
-		a.Drain()
-		wait := time.NewTimer(c.ShutdownDelay)
+		s.log.Info("gateway stops")
+		s.api.Drain()
+		wait := time.NewTimer(s.ShutdownDelay)
 		defer wait.Stop()
 		select {
 		case <-wait.C:
@@ -124,6 +142,19 @@ func serve(ctx, behind context.Context, c Config, l net.Listener, a *api.API, lo
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// handler serves /metrics beside the API. Like the probes it is asked by
+// address and not by name.
+func (s server) handler() http.Handler {
+	exposed := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			exposed.ServeHTTP(w, r)
+			return
+		}
+		s.api.ServeHTTP(w, r)
+	})
 }
 
 // warn logs what about the Redis server can lose records, once it answers.

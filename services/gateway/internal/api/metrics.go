@@ -1,0 +1,56 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the API counts. Labels come from fixed lists: routes,
+// methods, status codes and the slugs of the problems.
+type metrics struct {
+	requests    *prometheus.HistogramVec
+	submissions *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lovage_http_request_seconds", Help: "Time to answer a request.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "method", "code"}),
+		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lovage_submissions_total", Help: "Submissions by outcome: accepted, or the problem they were answered with.",
+		}, []string{"outcome"}),
+	}
+	m.submissions.WithLabelValues(accepted)
+	if r != nil {
+		r.MustRegister(m.requests, m.submissions)
+	}
+	return m
+}
+
+// accepted is the outcome of a submission without a problem.
+const accepted = "accepted"
+
+// observe counts one answer. What has no route is not worth a label.
+func (m *metrics) observe(method string, status int, x *exchange, took time.Duration) {
+	if x.route == "" {
+		return
+	}
+	m.requests.WithLabelValues(x.route, method, strconv.Itoa(status)).Observe(took.Seconds())
+	if method == http.MethodPost && (x.route == routeTasks || x.route == routeNamed) {
+		m.submitted(x.problem)
+	}
+}
+
+// submitted counts one submission.
+func (m *metrics) submitted(p *problem) {
+	outcome := accepted
+	if p != nil {
+		outcome = string(p.kind)
+	}
+	m.submissions.WithLabelValues(outcome).Inc()
+}

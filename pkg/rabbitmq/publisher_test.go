@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -328,11 +329,16 @@ func TestAnIllQueueDoesNotTakeTheOthersDown(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.ErrorIs(t, enqueue(t, p, "ill", 0, "refused"), messages.ErrQueueUnavailable)
+	refused := func() bool { // or it is the one that finds out how the queue is
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return errors.Is(p.Enqueue(ctx, "ill", 0, message("refused")), messages.ErrQueueUnavailable)
+	}
+	require.Eventually(t, refused, patience, time.Millisecond)
 	for i := range 50 {
 		require.NoError(t, enqueue(t, p, "good", 0, numbered(i)))
 	}
-	require.ErrorIs(t, enqueue(t, p, "ill", 0, "refused"), messages.ErrQueueUnavailable)
+	require.Eventually(t, refused, patience, time.Millisecond)
 
 	suspend("resume")
 	require.Eventually(t, func() bool { return enqueue(t, p, "ill", 0, "after") == nil }, patience, 10*time.Millisecond)

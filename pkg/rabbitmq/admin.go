@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -110,6 +109,19 @@ func (a *admin) declareWork(ctx context.Context, queue string) error {
 	})
 }
 
+// connect tries each address once.
+func (a *admin) connect(ctx context.Context, fn func(*declarer)) (*link, error) {
+	urls, err := a.opts.addresses()
+	for i := range urls {
+		var l *link
+		l, err = dial(ctx, a.opts, i, func(conn *amqp.Connection) error { return declare(conn, a.opts.Passive, fn) })
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
+}
+
 // do runs fn on a connection of its own, unless it is done already. Its errors
 // mean that nothing was published.
 func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(*declarer)) error {
@@ -125,9 +137,7 @@ func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(
 	if done() {
 		return nil
 	}
-	l, err := dial(ctx, a.opts, a.opts.URLs[rand.IntN(len(a.opts.URLs))], func(conn *amqp.Connection) error {
-		return declare(conn, a.opts.Passive, fn)
-	})
+	l, err := a.connect(ctx, fn)
 	if err == nil {
 		l.close(a.opts.DialTimeout) //nolint:contextcheck // what was declared is closed properly also when the caller has left
 		return nil

@@ -65,7 +65,7 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	pause := newPause()
 	for attempt := 0; ; attempt++ {
 		begun := time.Now()
-		err := c.serve(ctx, c.opts.URLs[attempt%len(c.opts.URLs)], handle)
+		err := c.serve(ctx, attempt, handle)
 		if ends, end := final(ctx, err); ends {
 			return end
 		}
@@ -138,8 +138,8 @@ func (c *Consumer) stopped() {
 	}
 }
 
-func (c *Consumer) serve(ctx context.Context, url string, handle func(*Delivery)) error {
-	l, err := dial(ctx, c.opts.Options, url, func(conn *amqp.Connection) error {
+func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery)) error {
+	l, err := dial(ctx, c.opts.Options, attempt, func(conn *amqp.Connection) error {
 		return declare(conn, c.opts.Passive, c.topology)
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func (l *lane) run(ctx context.Context) error {
 	pause := newPause()
 	for attempt := l.index; ; attempt++ {
 		begun := time.Now()
-		s, err := l.connect(ctx, l.opts.URLs[attempt%len(l.opts.URLs)])
+		s, err := l.connect(ctx, attempt)
 		if err == nil {
 			l.opts.Log.Info("publisher connected")
 			l.owner.metrics.reconnects.Inc()

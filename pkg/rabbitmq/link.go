@@ -3,9 +3,11 @@ package rabbitmq
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,12 +18,21 @@ import (
 
 // Options say how to reach the broker; publishers and consumers share them.
 type Options struct {
-	// URLs are tried in turn (amqp:// or amqps://). Required.
+	// URLs are tried in turn (amqp:// or amqps://). Required, unless URLFile
+	// is set.
 	URLs []string
+	// URLFile holds the addresses, as [SplitURLs] reads them. Like the files
+	// below it is read at every connect, so that a password or a certificate
+	// is changed without a restart: replace the file, then end the
+	// connections or wait for the broker to do it.
+	URLFile string
+	// CAFile holds the authorities (PEM) that sign the broker's certificate;
+	// empty means the system's. CertFile and KeyFile are our own certificate.
+	CAFile   string
+	CertFile string
+	KeyFile  string
 	// Name is shown as the connection's name in the RabbitMQ console. Required.
 	Name string
-	// TLS is used for amqps addresses; nil means the system's roots.
-	TLS *tls.Config
 	// Heartbeat is offered to the broker; default 10 s.
 	Heartbeat time.Duration
 	// DialTimeout bounds the TCP connect (and the TLS handshake); default 2 s.
@@ -68,6 +79,46 @@ func SplitURLs(list string) ([]string, error) {
 	return urls, nil
 }
 
+// addresses returns the brokers to try; never none without an error.
+func (o Options) addresses() ([]string, error) {
+	urls := o.URLs
+	if o.URLFile != "" {
+		text, err := os.ReadFile(o.URLFile)
+		if err != nil {
+			return nil, fmt.Errorf("read broker addresses: %w", err)
+		}
+		if urls, err = SplitURLs(strings.TrimSpace(string(text))); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.URLFile, err)
+		}
+	}
+	if len(urls) == 0 {
+		return nil, errors.New("no broker address is configured")
+	}
+	return urls, nil
+}
+
+func (o Options) tlsConfig(host string) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read authorities: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read authorities: no certificate in %s", o.CAFile)
+		}
+	}
+	if o.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read own certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
+
 // link is one AMQP connection over a socket that can be closed from outside:
 // the only way to end a call of the library that is stuck.
 type link struct {
@@ -108,8 +159,14 @@ func (l *link) close(d time.Duration) {
 }
 
 // dial connects and lets setup declare what it needs, all within the bounds of
-// the options and of ctx. Nothing is left open after an error.
-func dial(ctx context.Context, o Options, url string, setup func(*amqp.Connection) error) (*link, error) {
+// the options and of ctx. Attempts go through the addresses in turn. Nothing is
+// left open after an error.
+func dial(ctx context.Context, o Options, attempt int, setup func(*amqp.Connection) error) (*link, error) {
+	urls, err := o.addresses()
+	if err != nil {
+		return nil, err
+	}
+	url := urls[attempt%len(urls)]
 	uri, err := amqp.ParseURI(url)
 	if err != nil {
 		return nil, errors.New("parse broker address: not of the form amqp://user:password@host:port/vhost")
@@ -165,12 +222,10 @@ func dialSocket(ctx context.Context, o Options, uri amqp.URI) (net.Conn, error) 
 	if uri.Scheme != "amqps" {
 		return raw, nil
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLS != nil {
-		cfg = o.TLS.Clone()
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName = uri.Host
+	cfg, err := o.tlsConfig(uri.Host)
+	if err != nil {
+		_ = raw.Close()
+		return nil, err
 	}
 	sec := tls.Client(raw, cfg)
 	if err := sec.HandshakeContext(ctx); err != nil {

@@ -25,9 +25,9 @@ type session struct {
 	err error
 }
 
-func (l *lane) connect(ctx context.Context, url string) (*session, error) {
+func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
 	s := &session{}
-	link, err := dial(ctx, l.opts.Options, url, func(conn *amqp.Connection) error {
+	link, err := dial(ctx, l.opts.Options, attempt, func(conn *amqp.Connection) error {
 		if err := declare(conn, l.opts.Passive, (*declarer).base); err != nil {
 			return err
 		}

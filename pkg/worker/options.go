@@ -30,6 +30,15 @@ type Options struct {
 	// AMQPURL is where RabbitMQ is: amqp:// or amqps://, several addresses of
 	// one cluster separated by commas.
 	AMQPURL string
+	// AMQPURLFile replaces AMQPURL when it is set. It and the files below
+	// (PEM) are read at every connect, so that what is in them changes without
+	// a restart.
+	AMQPURLFile string
+	// AMQPCAFile holds the authorities that sign RabbitMQ's certificate, the
+	// system's when empty; AMQPCertFile and AMQPKeyFile our own certificate.
+	AMQPCAFile   string
+	AMQPCertFile string
+	AMQPKeyFile  string
 	// RedisURL is where Redis is: redis:// or rediss:// for one server, several
 	// separated by commas for a cluster, redis+sentinel:// for Sentinel.
 	RedisURL string
@@ -58,7 +67,7 @@ type Options struct {
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	return errors.Join(
-		checkURL("AMQPURL", o.AMQPURL, "amqp", "amqps"),
+		checkBroker(o),
 		checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel"),
 		checkQueue("Queue", o.Queue),
 		check(o.Concurrency >= 1 && o.Concurrency <= 10_000, "Concurrency: must be from 1 to 10000"),
@@ -99,6 +108,13 @@ func check(ok bool, complaint string) error {
 		return nil
 	}
 	return errors.New(complaint)
+}
+
+func checkBroker(o Options) error {
+	if o.AMQPURLFile != "" && o.AMQPURL == "" {
+		return nil
+	}
+	return checkURL("AMQPURL", o.AMQPURL, "amqp", "amqps")
 }
 
 // checkURL looks at the scheme only, which is all that can be said without

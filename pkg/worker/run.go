@@ -60,7 +60,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.seal()
 	urls, err := rabbitmq.SplitURLs(w.opts.AMQPURL)
-	if err != nil {
+	if err != nil && w.opts.AMQPURLFile == "" {
 		return fmt.Errorf("AMQPURL: %w", err)
 	}
 	client, err := results.Open(w.opts.RedisURL)
@@ -68,7 +68,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("RedisURL: %w", err)
 	}
 	store := results.New(results.Options{Client: client, TTL: w.opts.ResultTTL, Lease: w.opts.Lease, Log: w.log})
-	e := newEngine(w, store, rabbitmq.Options{URLs: urls, Name: "lovage worker " + w.Name(), Log: w.log})
+	e := newEngine(w, store, rabbitmq.Options{
+		URLs: urls, URLFile: w.opts.AMQPURLFile, CAFile: w.opts.AMQPCAFile, CertFile: w.opts.AMQPCertFile, KeyFile: w.opts.AMQPKeyFile,
+		Name: "lovage worker " + w.Name(), Log: w.log,
+	})
 	w.engine.Store(e)
 	return errors.Join(e.run(ctx), client.Close())
 }

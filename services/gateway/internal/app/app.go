@@ -59,7 +59,10 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	}
 
 	store := results.New(results.Options{Client: client, TTL: c.ResultTTL, PendingTTL: pendingTTL, Lease: lease, Log: log.Named("results")})
-	broker := rabbitmq.Options{URLs: urls, Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq")}
+	broker := rabbitmq.Options{
+		URLs: urls, URLFile: c.AMQPURLFile, CAFile: c.AMQPCAFile, CertFile: c.AMQPCertFile, KeyFile: c.AMQPKeyFile,
+		Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq"),
+	}
 	registry := prometheus.NewRegistry()
 	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: broker, Foreign: c.ForeignQueues, Metrics: registry})
 	recorder := results.NewRecorder(store, recorderSize)

@@ -13,6 +13,10 @@ import (
 type Config struct {
 	Listen         string        `env:"LOVAGE_LISTEN" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
 	AMQPURL        string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
+	AMQPURLFile    string        `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
+	AMQPCAFile     string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
+	AMQPCertFile   string        `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
+	AMQPKeyFile    string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	RedisURL       string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
 	ResultTTL      time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	PublishTimeout time.Duration `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`

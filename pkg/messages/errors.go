@@ -16,7 +16,7 @@ var (
 	// ErrQueueMissing: the broker returned the message, no queue took it.
 	ErrQueueMissing = errors.New("queue does not exist")
 	// ErrQueueUnavailable: the broker answers, but not for this queue (lost
-	// quorum); whether the message is in it is unknown.
+	// quorum); nothing was sent. Safe to send again.
 	ErrQueueUnavailable = errors.New("queue does not confirm")
 	// ErrRefused: the broker refused the message (nack).
 	ErrRefused = errors.New("broker refused the message")

@@ -108,7 +108,7 @@ func (a *authority) terminate(target string) string {
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	require.NoError(a.t, err)
 	uri.Scheme, uri.Host = "amqps", "127.0.0.1"
-	uri.Port, err = net.LookupPort("tcp", port)
+	uri.Port, err = strconv.Atoi(port)
 	require.NoError(a.t, err)
 	return uri.String()
 }

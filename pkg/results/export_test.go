@@ -5,6 +5,9 @@ import "time"
 // TaskKey is the name of the task record, for tests that look into it.
 func TaskKey(id string) string { return taskKey(id) }
 
+// Name is the name of the reservation, for tests that look into it.
+func (r Reservation) Name() string { return r.name() }
+
 // Slot is the slot of a name without a tag.
 func Slot(name string) uint16 { return slot(name) }
 

@@ -30,6 +30,16 @@ func calls(s *results.Store) map[string]func(context.Context) error {
 		"settle": func(ctx context.Context) error {
 			return s.Settle(ctx, results.Settlement{Attempt: a, Token: "A", Result: record("t", messages.Success, "A")})
 		},
+		"reserve key": func(ctx context.Context) error {
+			_, err := s.ReserveKey(ctx, results.Reservation{Key: "k", Token: "A"}, time.Second)
+			return err
+		},
+		"complete key": func(ctx context.Context) error {
+			return s.CompleteKey(ctx, results.Reservation{Key: "k"}, nil)
+		},
+		"release key": func(ctx context.Context) error {
+			return s.ReleaseKey(ctx, results.Reservation{Key: "k", Token: "A"})
+		},
 		"done":      func(ctx context.Context) error { return s.Done(ctx, a) },
 		"get":       func(ctx context.Context) error { _, err := s.Get(ctx, "t"); return err },
 		"list":      func(ctx context.Context) error { _, err := s.List(ctx, results.Filter{}, "", 1); return err },

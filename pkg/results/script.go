@@ -38,9 +38,19 @@ var recordLua string
 //go:embed lua/forget.lua
 var forgetLua string
 
+//go:embed lua/reservekey.lua
+var reserveKeyLua string
+
+//go:embed lua/completekey.lua
+var completeKeyLua string
+
+//go:embed lua/releasekey.lua
+var releaseKeyLua string
+
 // scripts are the Lua scripts with their digests.
 type scripts struct {
 	claim, begin, renew, release, progress, settle, done, record, forget *redis.Script
+	reserveKey, completeKey, releaseKey                                  *redis.Script
 }
 
 func newScripts() scripts {
@@ -54,6 +64,10 @@ func newScripts() scripts {
 		done:     redis.NewScript(doneLua),
 		record:   redis.NewScript(recordLua),
 		forget:   redis.NewScript(forgetLua),
+
+		reserveKey:  redis.NewScript(reserveKeyLua),
+		completeKey: redis.NewScript(completeKeyLua),
+		releaseKey:  redis.NewScript(releaseKeyLua),
 	}
 }
 

@@ -68,14 +68,15 @@ type Catalog interface {
 	Workers(ctx context.Context) ([]messages.WorkerInfo, error)
 }
 
-// Options configure an [API]. Publisher, Results, Recorder, Watcher and
-// Catalog are required.
+// Options configure an [API]. Publisher, Results, Recorder, Watcher, Catalog
+// and Keys are required.
 type Options struct {
 	Publisher Publisher
 	Results   Results
 	Recorder  Recorder
 	Watcher   Watcher
 	Catalog   Catalog
+	Keys      Keys
 	Log       *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer
@@ -134,6 +135,7 @@ func (o Options) validate() error {
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},
+		{"Keys", o.Keys == nil},
 	}
 	var errs []error
 	for _, r := range required {
@@ -154,6 +156,7 @@ type API struct {
 	options  []param[submitOptions]
 	filters  []param[listQuery]
 	metrics  *metrics
+	times    batchTimes
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -169,6 +172,7 @@ func New(o Options) (*API, error) {
 		foreign:  map[string]bool{},
 		options:  optionParams(),
 		filters:  filterParams(),
+		times:    defaultBatchTimes(),
 		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
 	}

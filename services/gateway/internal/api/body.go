@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,10 @@ import (
 // every reader behind us understands in the same way. The error is a
 // [*problem].
 func readBody(c *call, limit int64) ([]byte, error) {
-	if err := checkContentType(c.request.Header); err != nil {
+	if c.body != nil {
+		return c.body, nil
+	}
+	if _, err := checkContentType(c.request.Header, "send Content-Type: application/json", jsonType); err != nil {
 		return nil, err
 	}
 	if c.request.ContentLength > limit {
@@ -33,23 +37,23 @@ func readBody(c *call, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// checkContentType wants JSON in UTF-8, uncompressed.
-func checkContentType(h http.Header) error {
-	const wayOut = "send Content-Type: application/json"
+// checkContentType wants one of the types, in UTF-8 and uncompressed, and
+// returns which one it is.
+func checkContentType(h http.Header, wayOut string, types ...string) (string, error) {
 	if h.Get("Content-Type") == "" {
-		return newProblem(slugMediaType, "the Content-Type is missing; "+wayOut)
+		return "", newProblem(slugMediaType, "the Content-Type is missing; "+wayOut)
 	}
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		return newProblem(slugMediaType, "the body must be JSON; "+wayOut)
+	if err != nil || !slices.Contains(types, media) {
+		return "", newProblem(slugMediaType, "the body must be JSON; "+wayOut)
 	}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return newProblem(slugMediaType, "the charset must be utf-8")
+		return "", newProblem(slugMediaType, "the charset must be utf-8")
 	}
 	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return newProblem(slugMediaType, "the body must not be compressed (Content-Encoding)")
+		return "", newProblem(slugMediaType, "the body must not be compressed (Content-Encoding)")
 	}
-	return nil
+	return media, nil
 }
 
 func tooLarge(limit int64) error {

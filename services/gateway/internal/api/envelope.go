@@ -24,7 +24,7 @@ type envelope struct {
 
 // submitEnvelope is POST /v1/tasks.
 func (a *API) submitEnvelope(ctx context.Context, c *call) (*reply, error) {
-	wait, err := a.submitHeaders(c.request.Header)
+	wait, err := preferredWait(c.request.Header, a.opts.MaxWait)
 	if err != nil {
 		return nil, err
 	}
@@ -33,17 +33,26 @@ func (a *API) submitEnvelope(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	var none struct{}
-	errs := parseQuery(nil, c.request.URL.RawQuery, &none)
-	e, wrong := a.readEnvelope(body, submittedAt())
-	if errs = append(errs, wrong...); len(errs) > 0 {
-		return nil, invalid(slugInput, errs)
-	}
-	entry, err := a.known(ctx, e)
+	s, err := a.prepareEnvelope(ctx, body, parseQuery(nil, c.request.URL.RawQuery, &none), wait)
 	if err != nil {
 		return nil, err
 	}
+	return a.submit(ctx, c, s)
+}
+
+// prepareEnvelope makes an envelope ready to be sent. The faults that were
+// found before are reported together with its own.
+func (a *API) prepareEnvelope(ctx context.Context, body json.RawMessage, errs []fieldError, wait time.Duration) (submission, error) {
+	e, wrong := a.readEnvelope(body, submittedAt())
+	if errs = append(errs, wrong...); len(errs) > 0 {
+		return submission{}, invalid(slugInput, errs)
+	}
+	entry, err := a.known(ctx, e)
+	if err != nil {
+		return submission{}, err
+	}
 	t := &messages.Task{Name: e.task, Args: e.args, Kwargs: e.kwargs}
-	return a.submit(ctx, c, a.submission(t, e.options, entry, wait))
+	return a.submission(t, e.options, entry, wait), nil
 }
 
 // readEnvelope takes the envelope apart and reports every fault.

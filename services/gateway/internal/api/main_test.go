@@ -207,6 +207,7 @@ type server struct {
 	*API
 	publisher *fakePublisher
 	store     *fakeStore
+	keys      *fakeKeys
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
@@ -214,13 +215,14 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 	t.Helper()
 	s := &server{
 		publisher: &fakePublisher{state: "up"},
+		keys:      &fakeKeys{},
 		store: &fakeStore{
 			records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
 			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store,
+		Publisher: s.publisher, Results: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

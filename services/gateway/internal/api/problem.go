@@ -84,7 +84,12 @@ const (
 	slugNotRecorded    slug = "task-not-recorded"
 	slugExpired        slug = "task-expired"
 	slugNoCatalog      slug = "catalog-unavailable"
+	slugBadKey         slug = "invalid-idempotency-key"
+	slugKeyReused      slug = "idempotency-key-reused"
+	slugKeyInFlight    slug = "idempotency-key-in-flight"
+	slugNoKeyStore     slug = "idempotency-store-unavailable"
 	slugUnconfirmed    slug = "publish-unconfirmed"
+	slugStopping       slug = "stopping"
 	slugInternal       slug = "internal"
 )
 
@@ -100,13 +105,17 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [32]problemKind {
+func kinds() [37]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [32]problemKind{
+	return [37]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
 		{slugNoKeys, http.StatusBadRequest, "Idempotency-Key is not supported", false, 0, nil},
+		{slugBadKey, http.StatusBadRequest, "Malformed Idempotency-Key", false, 0, nil},
+		{slugKeyReused, http.StatusUnprocessableEntity, "Idempotency-Key used before with another payload", false, 0, nil},
+		{slugKeyInFlight, http.StatusConflict, "A submission with this Idempotency-Key is under way", true, soon, nil},
+		{slugNoKeyStore, http.StatusServiceUnavailable, "Idempotency-Key cannot be looked up", true, soon, nil},
 		{slugNotFound, http.StatusNotFound, "No such resource", false, 0, nil},
 		{slugMethod, http.StatusMethodNotAllowed, "Method not allowed", false, 0, nil},
 		{slugMediaType, http.StatusUnsupportedMediaType, "Unsupported media type", false, 0, nil},
@@ -134,6 +143,7 @@ func kinds() [32]problemKind {
 		{"queue-unavailable", http.StatusServiceUnavailable, "Queue unavailable", true, later, messages.ErrQueueUnavailable},
 		{"refused", http.StatusServiceUnavailable, "Broker refused the task", true, later, messages.ErrRefused},
 		{"overloaded", http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},
+		{slugStopping, http.StatusServiceUnavailable, "Gateway is stopping", true, soon, nil},
 		{slugInternal, http.StatusInternalServerError, "Internal error", false, 0, nil},
 	}
 }

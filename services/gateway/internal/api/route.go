@@ -24,6 +24,10 @@ type call struct {
 	// takes all the rest for the last part.
 	name   string
 	absent bool
+	// body is set when it was read before the handler reads it, and held when
+	// the submission has an Idempotency-Key.
+	body []byte
+	held *held
 }
 
 // Resolve takes hold of the request. It is called by huma.
@@ -87,6 +91,20 @@ func route(api huma.API, op huma.Operation, body *huma.RequestBody, h handler) {
 	if item := api.OpenAPI().Paths[path]; method == http.MethodPost && item != nil {
 		item.Post.RequestBody = body
 	}
+}
+
+// streamed is written by the handler itself.
+type streamed struct {
+	Body func(huma.Context)
+}
+
+// routeStream registers a handler that writes its answer itself.
+func routeStream(api huma.API, op huma.Operation, body *huma.RequestBody, h func(c *call)) {
+	path := op.Path
+	huma.Register(api, op, func(_ context.Context, c *call) (*streamed, error) {
+		return &streamed{Body: func(huma.Context) { h(c) }}, nil
+	})
+	api.OpenAPI().Paths[path].Post.RequestBody = body
 }
 
 func succeeded(c *call, r *reply) *output {

@@ -16,6 +16,7 @@ const (
 	routeTasks = "/v1/tasks"
 	routeNamed = "/v1/tasks/{name}"
 	routeTask  = "/v1/tasks/{id}"
+	routeBatch = "/v1/batches"
 )
 
 // register puts every route on the router and returns the document about them.
@@ -55,6 +56,12 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		Name: "traceparent", In: "header", Description: "W3C trace context, passed on to the worker.",
 		Schema: &huma.Schema{Type: huma.TypeString},
 	}
+	key := &huma.Param{
+		Name: keyHeader, In: "header", Example: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`,
+		Description: "Makes a second try safe: however often the same request comes with this key, there is one task, and the answer is repeated " +
+			"(Idempotency-Replayed: true). A string in quotes, or the same without them; 1 to 255 characters.",
+		Schema: &huma.Schema{Type: huma.TypeString},
+	}
 	name := &huma.Param{
 		Name: "name", In: "path", Required: true, Description: "Kind of the task, see /v1/catalog.",
 		Schema: &huma.Schema{Type: huma.TypeString},
@@ -63,16 +70,23 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		OperationID: "submit-task", Method: http.MethodPost, Path: routeNamed, Tags: []string{tagTasks},
 		Summary:     "Submit a task by name",
 		Description: "The body is the task's own input. 202 means that the broker has confirmed the message.",
-		Parameters:  append([]*huma.Param{name, prefer, trace}, document(a.options)...),
+		Parameters:  append([]*huma.Param{name, prefer, key, trace}, document(a.options)...),
 		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
-	}, jsonBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.submitNamed)
+	}, jsonBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.oncePerKey(a.queryOptions, a.submitNamed))
 	route(h, huma.Operation{
 		OperationID: "submit-envelope", Method: http.MethodPost, Path: routeTasks, Tags: []string{tagTasks},
 		Summary:     "Submit any task",
 		Description: "For positional arguments, and for tasks that are not in the catalog: those need options.queue.",
-		Parameters:  []*huma.Param{prefer, trace},
+		Parameters:  []*huma.Param{prefer, key, trace},
 		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
-	}, jsonBody(envelopeSchema(a.options)), a.submitEnvelope)
+	}, jsonBody(envelopeSchema(a.options)), a.oncePerKey(a.envelopeOptions, a.submitEnvelope))
+	body, responses := documentBatch(d, envelopeSchema(a.options))
+	routeStream(h, huma.Operation{
+		OperationID: "submit-batch", Method: http.MethodPost, Path: routeBatch, Tags: []string{tagTasks},
+		Summary:     "Submit many tasks",
+		Description: "Envelopes in, an answer per item out, in the same order and while the rest is still being sent. 200 says that the batch is being read; look at the status of every item.",
+		Parameters:  []*huma.Param{trace}, Responses: responses,
+	}, body, a.submitBatch)
 }
 
 func (a *API) readRoutes(h huma.API, d *documenter) {

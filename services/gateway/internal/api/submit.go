@@ -20,7 +20,7 @@ type submission struct {
 
 // submitNamed is POST /v1/tasks/{name}: the body is the task's own input.
 func (a *API) submitNamed(ctx context.Context, c *call) (*reply, error) {
-	wait, err := a.submitHeaders(c.request.Header)
+	wait, err := preferredWait(c.request.Header, a.opts.MaxWait)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +62,6 @@ func slugOf(input []fieldError) slug {
 	return slugParameters
 }
 
-// submitHeaders reads what the headers ask of a submission.
-func (a *API) submitHeaders(h http.Header) (time.Duration, error) {
-	if h.Get("Idempotency-Key") != "" {
-		return 0, newProblem(slugNoKeys, "choose a task_id instead: sending the same task_id again is a safe second try")
-	}
-	return preferredWait(h, a.opts.MaxWait)
-}
-
 // submission fills in what the options and the catalog say.
 func (a *API) submission(t *messages.Task, o submitOptions, entry messages.CatalogEntry, wait time.Duration) submission {
 	t.ID, t.Queue, t.Created = o.taskID, o.queue, o.now
@@ -96,24 +88,35 @@ func (a *API) submission(t *messages.Task, o submitOptions, entry messages.Catal
 // submit publishes, leaves a record and answers.
 func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error) {
 	t := s.task
+	if c.held != nil {
+		t.ID = c.held.ID
+	}
 	exchangeOf(ctx).taskID = t.ID
 	t.TraceParent, t.TraceState = traceContext(c.request.Header)
 	watch := a.watch(t.ID, s.wait)
 	defer watch.stop()
-	if err := a.publish(ctx, s); err != nil {
+	record, err := a.send(ctx, c.held, s)
+	if err != nil {
 		return nil, err
 	}
-	pending := pendingRecord(t)
-	if !t.IgnoreResult {
-		a.opts.Recorder.Record(pending)
-	}
-	record := pending
 	if s.wait > 0 {
 		if r, err := a.follow(ctx, watch, finished); err == nil {
 			record = r
 		}
 	}
 	return submitted(record, s.wait)
+}
+
+// send publishes and leaves a record, which it returns.
+func (a *API) send(ctx context.Context, h *held, s submission) (*messages.Result, error) {
+	if err := a.publishOnce(ctx, h, s); err != nil {
+		return nil, err
+	}
+	pending := pendingRecord(s.task)
+	if !s.task.IgnoreResult {
+		a.opts.Recorder.Record(pending)
+	}
+	return pending, nil
 }
 
 // publish returns when the broker has confirmed the message, or a problem that
@@ -155,7 +158,7 @@ func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.header["Location"] = "/v1/tasks/" + url.PathEscape(r.TaskID)
+	out.header["Location"] = location(r.TaskID)
 	if wait > 0 {
 		out.header["Preference-Applied"] = applied(wait)
 	}
@@ -164,6 +167,9 @@ func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 	}
 	return out, nil
 }
+
+// location is where a task can be read.
+func location(id string) string { return "/v1/tasks/" + url.PathEscape(id) }
 
 // traceContext returns the W3C trace context of a request. What is malformed
 // is left out: the trace begins anew then, as the recommendation asks.

@@ -223,12 +223,6 @@ func TestTaskNameMayNeedEscaping(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.ask(t, get, w.Header().Get("Location"), "").Code)
 }
 
-func TestIdempotencyKeyIsRefusedRatherThanIgnored(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	requireProblem(t, s.ask(t, post, "/v1/tasks/sleep_task", `{"duration":1}`, "Idempotency-Key: k"), http.StatusBadRequest, slugNoKeys)
-}
-
 func TestEveryPublishOutcomeIsAProblemOfItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -366,7 +360,7 @@ func (sink) Record(*messages.Result) bool                                       
 
 func BenchmarkSubmit(b *testing.B) {
 	store := &fakeStore{entries: []messages.CatalogEntry{sleepEntry()}}
-	a, err := New(Options{Publisher: sink{}, Results: store, Recorder: sink{}, Watcher: store, Catalog: store})
+	a, err := New(Options{Publisher: sink{}, Results: store, Recorder: sink{}, Watcher: store, Catalog: store, Keys: &fakeKeys{}})
 	if err != nil {
 		b.Fatal(err)
 	}

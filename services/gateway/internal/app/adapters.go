@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
@@ -32,4 +33,22 @@ func (c catalog) Catalog(ctx context.Context) ([]messages.CatalogEntry, error) {
 		}
 	}
 	return entries, err
+}
+
+// keys gives the API the reservations of the store in its own terms.
+type keys struct{ store *results.Store }
+
+func (k keys) Reserve(ctx context.Context, r api.Reservation, lease time.Duration) (api.Reserved, error) {
+	reserved, err := k.store.ReserveKey(ctx, results.Reservation(r), lease)
+	return api.Reserved{
+		State: api.KeyState(reserved.State), ID: reserved.ID, RetryAfter: reserved.RetryAfter, Answer: reserved.Answer,
+	}, err
+}
+
+func (k keys) Complete(ctx context.Context, r api.Reservation, answer []byte) error {
+	return k.store.CompleteKey(ctx, results.Reservation(r), answer)
+}
+
+func (k keys) Release(ctx context.Context, r api.Reservation) error {
+	return k.store.ReleaseKey(ctx, results.Reservation(r))
 }

@@ -74,7 +74,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{
 		Publisher: publisher, Recorder: recorder, Watcher: watcher,
-		Results: reader{store}, Catalog: catalog{store, publisher},
+		Results: reader{store}, Catalog: catalog{store, publisher}, Keys: keys{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, Retention: pendingTTL + c.ResultTTL,
 		Version: version.String(), Metrics: registry,

@@ -75,10 +75,16 @@ verify: ## Check that the README's promises name tests that exist
 vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call
 	@$(DEVSTACK) vuln $(GOVULNCHECK_VERSION)
 
+.PHONY: outage
+outage: $(DEVSTACK) ## Break RabbitMQ and Redis under load, one fault at a time (needs a quiet machine)
+	@$(DEVSTACK) deps --test
+	go test -tags=outage -count=1 -timeout=20m ./internal/outage
+
 .PHONY: nightly
-nightly: ## The long forms of test and fuzz
+nightly: ## The long forms of test, fuzz and outage
 	$(MAKE) test COUNT=20
 	$(MAKE) fuzz FUZZTIME=60s
+	LOVAGE_NIGHTLY=true $(MAKE) outage
 
 # The programs under .cache.
 

@@ -177,10 +177,14 @@ func (l *lane) watch(s *session) {
 			l.blocked.Store(b.Active)
 			l.opts.Log.Warn("broker changed its flow of publishers", zap.Bool("blocked", b.Active), zap.String("reason", b.Reason))
 		case now := <-tick.C:
-			if l.blocked.Load() || !s.overdue(now) {
+			if l.blocked.Load() || !s.overdue(now) && l.owner.silent.Load() <= s.pulse {
 				continue
 			}
 			err := s.probe()
+			s.pulse = time.Now().UnixNano()
+			if err != nil {
+				l.owner.silent.Store(s.pulse)
+			}
 			// Whether the broker or a queue is to blame: these take one
 			// message at a time until they confirm again. An ill queue holds
 			// up whatever shares a channel with it, so the channels go too.

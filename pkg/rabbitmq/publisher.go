@@ -61,6 +61,10 @@ type Publisher struct {
 	metrics *metrics
 	log     *zap.Logger
 
+	// silent is when a connection last found the broker silent (unix
+	// nanoseconds): the others then take its pulse too, busy or not.
+	silent atomic.Int64
+
 	mu     sync.Mutex
 	wakeUp chan struct{}
 }
@@ -178,7 +182,7 @@ func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Durati
 	if p.foreign[queue] {
 		return p.publish(ctx, Immediate(queue), m, false)
 	}
-	if p.pick() == nil {
+	if p.State() != "up" {
 		return p.unavailable()
 	}
 	if delay > 0 {
@@ -291,7 +295,7 @@ func (p *Publisher) pick() *lane {
 func (p *Publisher) awaitUp(ctx context.Context) bool {
 	for {
 		woken := p.woken()
-		if p.pick() != nil {
+		if p.State() == "up" {
 			return true
 		}
 		select {

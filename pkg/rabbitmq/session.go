@@ -19,6 +19,7 @@ type session struct {
 	// channel can stand still for seconds over one such message.
 	quarantine *confirmChannel
 	probing    *amqp.Channel
+	pulse      int64 // when the broker's pulse was last taken, unix nanoseconds
 	turn       int
 
 	mu  sync.Mutex
@@ -26,7 +27,7 @@ type session struct {
 }
 
 func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
-	s := &session{}
+	s := &session{pulse: time.Now().UnixNano()}
 	link, err := dial(ctx, l.opts.Options, attempt, func(conn *amqp.Connection) error {
 		if err := declare(conn, l.opts.Passive, (*declarer).base); err != nil {
 			return err

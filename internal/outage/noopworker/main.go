@@ -1,0 +1,46 @@
+// Command noopworker is a worker whose only task does nothing but leave a line
+// with its id in a file, so that a test can count executions without asking
+// anything that is away at that moment.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/worker"
+)
+
+func main() {
+	log, err := zap.NewProduction()
+	if err != nil {
+		panic(err)
+	}
+	if err := run(log); err != nil {
+		log.Fatal("worker", zap.Error(err))
+	}
+}
+
+func run(log *zap.Logger) error {
+	// One write of a short line to a file that is open for appending is whole.
+	executions, err := os.OpenFile(os.Getenv("LOVAGE_OUTAGE_EXECUTIONS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = executions.Close() }()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	w := worker.New(worker.Options{
+		AMQPURL: os.Getenv("LOVAGE_AMQP_URL"), RedisURL: os.Getenv("LOVAGE_REDIS_URL"),
+		Queue: os.Getenv("LOVAGE_QUEUE"), Concurrency: 64, Log: log,
+	})
+	worker.Handle(w, "outage.noop", func(ctx context.Context, _ struct{}) (struct{}, error) {
+		_, err := fmt.Fprintln(executions, worker.TaskID(ctx))
+		return struct{}{}, err
+	})
+	return w.Run(ctx)
+}

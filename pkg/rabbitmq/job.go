@@ -120,7 +120,9 @@ func (j *job) settle(s sent) error {
 		j.finish(noWord)
 		return errBroken
 	}
-	s.channel.lastConfirm.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	s.channel.lastConfirm.Store(now)
+	s.session.alive.Store(now)
 	if !acked {
 		j.finish(refused)
 		return fmt.Errorf("publish: %w", messages.ErrRefused)

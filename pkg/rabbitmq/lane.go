@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,19 +105,23 @@ func (l *lane) run(ctx context.Context) error {
 // serve writes jobs until the connection breaks or ctx ends.
 func (l *lane) serve(ctx context.Context, s *session) error {
 	l.up.Store(s)
+	// The broker may have come back without what was declared before.
+	l.owner.admin.forget()
 	l.owner.wake()
-	var watcher sync.WaitGroup
-	watcher.Go(func() { l.watch(s) })
+	var helpers sync.WaitGroup
+	helpers.Go(func() { l.watch(s) })
+	helpers.Go(s.collectReturns)
 
 	l.write(ctx, s)
 	l.up.Store(nil)
+	l.owner.alarm.Store(time.Now().UnixNano())
 	l.failQueued()
 	if ctx.Err() != nil {
 		s.drain(drainTimeout)
 		s.link.close(drainTimeout) //nolint:contextcheck // ctx has ended; closing has a deadline of its own
 	}
 	s.link.kill()
-	watcher.Wait()
+	helpers.Wait()
 	l.blocked.Store(false)
 	return s.cause()
 }
@@ -137,6 +142,7 @@ func (l *lane) write(ctx context.Context, s *session) {
 // writeAll writes the first job and all that wait behind it as one.
 func (l *lane) writeAll(s *session, first *job) {
 	s.link.wire.cork()
+	runtime.Gosched() // those about to hand over a job come along
 	s.write(first)
 	for range cap(l.queue) {
 		select {
@@ -177,13 +183,16 @@ func (l *lane) watch(s *session) {
 			l.blocked.Store(b.Active)
 			l.opts.Log.Warn("broker changed its flow of publishers", zap.Bool("blocked", b.Active), zap.String("reason", b.Reason))
 		case now := <-tick.C:
-			if l.blocked.Load() || !s.overdue(now) && l.owner.silent.Load() <= s.pulse {
+			if l.blocked.Load() || !s.overdue(now) && l.owner.alarm.Load() <= s.pulse {
 				continue
 			}
 			err := s.probe()
 			s.pulse = time.Now().UnixNano()
 			if err != nil {
-				l.owner.silent.Store(s.pulse)
+				l.owner.alarm.Store(s.pulse)
+			} else {
+				s.alive.Store(s.pulse)
+				l.owner.wake()
 			}
 			// Whether the broker or a queue is to blame: these take one
 			// message at a time until they confirm again. An ill queue holds

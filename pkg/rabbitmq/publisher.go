@@ -46,13 +46,16 @@ const (
 	refusedPause = 50 * time.Millisecond
 )
 
+// spillOver is how many messages may wait to be written to a connection before
+// the next one takes over.
+const spillOver = 128
+
 // Publisher publishes durable messages and returns when the broker has
 // confirmed them. No call outlives its context, and while the broker is known
 // to be away a call is refused at once. Create it with [NewPublisher] and keep
 // [Publisher.Run] running; it is safe for concurrent use.
 type Publisher struct {
 	lanes   []*lane
-	next    atomic.Uint32
 	tokens  chan struct{}
 	foreign map[string]bool
 	admin   *admin
@@ -61,9 +64,9 @@ type Publisher struct {
 	metrics *metrics
 	log     *zap.Logger
 
-	// silent is when a connection last found the broker silent (unix
-	// nanoseconds): the others then take its pulse too, busy or not.
-	silent atomic.Int64
+	// alarm is when a connection was last lost or found the broker silent
+	// (unix nanoseconds): the others then take its pulse too, busy or not.
+	alarm atomic.Int64
 
 	mu     sync.Mutex
 	wakeUp chan struct{}
@@ -227,25 +230,29 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	if err := pub.Headers.Validate(); err != nil {
 		return &messages.InvalidError{Field: "headers", Rule: err.Error()}
 	}
-	err := p.try(ctx, a, pub)
+	err := p.try(ctx, a, pub, 0)
 	for tries := 1; resend && errors.Is(err, messages.ErrRefused) && tries < refusedTries && sleep(ctx, refusedPause); tries++ {
-		err = p.try(ctx, a, pub)
+		err = p.try(ctx, a, pub, 0)
 	}
 	if !errors.Is(err, errBroken) {
 		return err
 	}
-	if resend && p.awaitUp(ctx) {
+	// Connections often end together. The one other try is not spent on a
+	// connection that has not heard of its end yet.
+	broken := time.Now().UnixNano()
+	if resend && p.awaitAlive(ctx, broken) {
 		p.metrics.resends.Inc()
-		if p.try(ctx, a, pub) == nil {
+		if p.try(ctx, a, pub, broken) == nil {
 			return nil
 		}
 	}
 	return fmt.Errorf("publish: %w: %w", messages.ErrUnconfirmed, err)
 }
 
-// try hands a message to a lane and waits for its outcome. A lane that goes
-// down before the write hands it back, and the next lane gets it.
-func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing) error {
+// try hands a message to a lane that the broker has answered since then, and
+// waits for its outcome. A lane that goes down before the write hands it back,
+// and the next lane gets it.
+func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing, since int64) error {
 	select {
 	case p.tokens <- struct{}{}:
 	default:
@@ -257,7 +264,7 @@ func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing) err
 		return fmt.Errorf("publish to %q: %w", targetName(a), err)
 	}
 	for range p.lanes {
-		l := p.pick()
+		l := p.pick(since)
 		if l == nil || !l.offer(j) {
 			break
 		}
@@ -274,28 +281,34 @@ func (p *Publisher) unavailable() error {
 	return fmt.Errorf("publish: %w: broker is %s", messages.ErrBrokerUnavailable, p.State())
 }
 
-// pick returns the next lane that is up, or nil while there is none or while
-// the broker asks publishers to stop.
-func (p *Publisher) pick() *lane {
+// pick returns the first lane that is up and not behind with its writing, else the
+// one least behind, or nil while there is none that the broker has answered
+// since then, or while the broker asks publishers to stop. Spreading messages
+// over the lanes would make each write carry fewer of them, and a write costs
+// more than a message.
+func (p *Publisher) pick(since int64) *lane {
 	var up *lane
-	start := int(p.next.Add(1))
-	for i := range p.lanes {
-		l := p.lanes[(start+i)%len(p.lanes)]
+	for _, l := range p.lanes {
 		if l.blocked.Load() {
 			return nil
 		}
-		if up == nil && l.up.Load() != nil {
+		s := l.up.Load()
+		if s == nil || s.alive.Load() < since {
+			continue
+		}
+		if up == nil || len(up.queue) >= spillOver && len(l.queue) < len(up.queue) {
 			up = l
 		}
 	}
 	return up
 }
 
-// awaitUp waits until a lane is up; false when ctx ended first.
-func (p *Publisher) awaitUp(ctx context.Context) bool {
+// awaitAlive waits until there is a lane that the broker has answered since
+// then; false when ctx ended first.
+func (p *Publisher) awaitAlive(ctx context.Context, since int64) bool {
 	for {
 		woken := p.woken()
-		if p.State() == "up" {
+		if p.pick(since) != nil {
 			return true
 		}
 		select {
@@ -306,18 +319,16 @@ func (p *Publisher) awaitUp(ctx context.Context) bool {
 	}
 }
 
-// woken returns a channel that is closed when the next lane comes up.
+// woken returns a channel that is closed when the broker next answers a lane's
+// connect or probe.
 func (p *Publisher) woken() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.wakeUp
 }
 
-// wake is called by a lane that came up: those who wait for one look again,
-// and what was declared before is declared again when it is needed, since the
-// broker may have come back without it.
+// wake lets those who wait for a lane look again.
 func (p *Publisher) wake() {
-	p.admin.forget()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.wakeUp)

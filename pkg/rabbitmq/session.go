@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type session struct {
 	probing    *amqp.Channel
 	pulse      int64 // when the broker's pulse was last taken, unix nanoseconds
 	turn       int
+	alive      atomic.Int64 // when the broker last answered, unix nanoseconds
 
 	mu  sync.Mutex
 	err error
@@ -33,14 +35,14 @@ func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
 			return err
 		}
 		for range l.opts.Channels {
-			c, err := openConfirm(conn, l.opts.MaxInFlight)
+			c, err := openConfirm(conn)
 			if err != nil {
 				return err
 			}
 			s.channels = append(s.channels, c)
 		}
 		var err error
-		if s.quarantine, err = openConfirm(conn, l.opts.MaxInFlight); err != nil {
+		if s.quarantine, err = openConfirm(conn); err != nil {
 			return err
 		}
 		s.probing, err = conn.Channel()
@@ -53,6 +55,7 @@ func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
 		return nil, err
 	}
 	s.link = link
+	s.alive.Store(time.Now().UnixNano())
 	return s, nil
 }
 
@@ -130,11 +133,14 @@ func (s *session) rearm() {
 
 // outstanding is how many messages wait for their confirm.
 func (s *session) outstanding() (n int64) {
-	for _, c := range append(s.channels, s.quarantine) {
+	for _, c := range s.all() {
 		n += c.outstanding.Load()
 	}
 	return n
 }
+
+// all returns the channels that carry messages.
+func (s *session) all() []*confirmChannel { return append(slices.Clip(s.channels), s.quarantine) }
 
 // probe takes the broker's pulse on the same connection: an exchange without
 // bindings confirms at once, whatever the queues do.
@@ -175,6 +181,10 @@ func (s *session) drain(d time.Duration) {
 	}
 }
 
+// returnBuffer is how many returned messages of a channel may wait to be
+// counted.
+const returnBuffer = 256
+
 // confirmChannel is a channel in confirm mode with its returned messages.
 type confirmChannel struct {
 	ch      *amqp.Channel
@@ -193,7 +203,7 @@ type returnKey struct {
 	id      string
 }
 
-func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
+func openConfirm(conn *amqp.Connection) (*confirmChannel, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("open channel: %w", err)
@@ -201,12 +211,10 @@ func openConfirm(conn *amqp.Connection, window int) (*confirmChannel, error) {
 	if err := ch.Confirm(false); err != nil {
 		return nil, fmt.Errorf("select confirms: %w", err)
 	}
-	// The buffer holds every message that can be in flight: the library's
-	// reader waits for whoever is behind.
 	c := &confirmChannel{
 		ch:       ch,
 		returned: map[returnKey]int{},
-		returns:  ch.NotifyReturn(make(chan amqp.Return, window)),
+		returns:  ch.NotifyReturn(make(chan amqp.Return, returnBuffer)),
 	}
 	return c, nil
 }
@@ -218,23 +226,33 @@ func (c *confirmChannel) sent() {
 	}
 }
 
+// collectReturns empties the buffers of returned messages until the connection
+// ends, also when no confirm makes anybody look: the library's reader waits for
+// room, and the confirms wait for the reader.
+func (s *session) collectReturns() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, c := range s.all() {
+				c.mu.Lock()
+				c.collect()
+				c.mu.Unlock()
+			}
+		case <-s.link.down:
+			return
+		}
+	}
+}
+
 // takeReturn reports whether the message came back unroutable. A return comes
 // before its ack, and the library's one reader puts it into the buffer before
 // it completes the confirm.
 func (c *confirmChannel) takeReturn(key returnKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for drained := false; !drained; {
-		select {
-		case r, ok := <-c.returns:
-			if ok {
-				c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
-			}
-			drained = !ok
-		default:
-			drained = true
-		}
-	}
+	c.collect()
 	n := c.returned[key]
 	if n > 1 {
 		c.returned[key] = n - 1
@@ -242,4 +260,20 @@ func (c *confirmChannel) takeReturn(key returnKey) bool {
 		delete(c.returned, key)
 	}
 	return n > 0
+}
+
+// collect counts what is in the buffer. The caller holds the lock, so that
+// nobody misses what another has in hand.
+func (c *confirmChannel) collect() {
+	for {
+		select {
+		case r, ok := <-c.returns:
+			if !ok {
+				return
+			}
+			c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
+		default:
+			return
+		}
+	}
 }

@@ -15,27 +15,30 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
 )
 
 // gcPercent lets a heap of a few megabytes grow to a few more before it is
 // collected: with Go's 100 a busy gateway collects a hundred times a second.
 const gcPercent = 400
 
-// Logging is the part of every program's configuration that shapes its log.
-type Logging struct {
+// Options are what every program can be told.
+type Options struct {
 	LogLevel  string `name:"log-level" env:"LOVAGE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged: ${enum}."`
 	LogFormat string `name:"log-format" env:"LOVAGE_LOG_FORMAT" default:"json" enum:"json,console" help:"Format of the log: ${enum}."`
+
+	PprofListen string `name:"pprof-listen" env:"LOVAGE_PPROF_LISTEN" help:"Loopback address that serves Go profiles under /debug/pprof; none by default."`
 }
 
 // Logger builds the logger. Nothing is sampled: a line that is missing under
 // load is missed most.
-func (l Logging) Logger() (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(l.LogLevel)
+func (o Options) Logger() (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(o.LogLevel)
 	if err != nil {
 		return nil, fmt.Errorf("log level: %w", err)
 	}
 	cfg := zap.NewProductionConfig()
-	if l.LogFormat == "console" {
+	if o.LogFormat == "console" {
 		cfg = zap.NewDevelopmentConfig()
 		cfg.Development = false
 	}
@@ -48,8 +51,8 @@ func (l Logging) Logger() (*zap.Logger, error) {
 
 // Run runs a program until SIGINT or SIGTERM and returns its exit code. A
 // second signal ends it at once.
-func (l Logging) Run(run func(ctx context.Context, log *zap.Logger) error) int {
-	log, err := l.Logger()
+func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
+	log, err := o.Logger()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
@@ -60,7 +63,7 @@ func (l Logging) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // back to the default: the next signal kills
-	err = run(ctx, log)
+	err = o.run(ctx, run, log)
 	if err != nil {
 		log.Error("stopped with an error", zap.Error(err))
 	}
@@ -69,6 +72,21 @@ func (l Logging) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 		return 1
 	}
 	return 0
+}
+
+// run runs a program, with its profiles beside it.
+func (o Options) run(ctx context.Context, program func(context.Context, *zap.Logger) error, log *zap.Logger) error {
+	if o.PprofListen == "" {
+		return program(ctx, log)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	g.Go(func() error { return serveProfiles(ctx, o.PprofListen, log) })
+	g.Go(func() error {
+		defer stop()
+		return program(ctx, log)
+	})
+	return g.Wait()
 }
 
 // Healthy asks a program that listens on addr whether it is alive.

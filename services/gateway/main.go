@@ -14,7 +14,7 @@ import (
 )
 
 type cli struct {
-	service.Logging
+	service.Options
 	app.Config
 	Serve  struct{} `cmd:"" default:"1" help:"Serve the HTTP API until SIGTERM (the default)."`
 	Health struct{} `cmd:"" help:"Exit with 0 when the gateway that listens on --listen is alive, else with 1."`

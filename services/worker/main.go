@@ -15,7 +15,7 @@ import (
 )
 
 type cli struct {
-	service.Logging
+	service.Options
 	app.Config
 	Serve  struct{} `cmd:"" default:"1" help:"Take tasks until SIGTERM (the default)."`
 	Health struct{} `cmd:"" help:"Exit with 0 when the worker that listens on --listen is alive, else with 1."`

@@ -16,13 +16,13 @@ import (
 
 // settings is what main gives to kong.
 type settings struct {
-	service.Logging
+	service.Options
 	Config
 }
 
 func TestDocumentationHasEverySetting(t *testing.T) {
 	t.Parallel()
-	documented := documentedSettings(t, "Gateway", "Logging")
+	documented := documentedSettings(t, "Gateway", "Common")
 	parser, err := kong.New(&settings{})
 	require.NoError(t, err)
 	for _, flag := range parser.Model.Flags {

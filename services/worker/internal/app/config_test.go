@@ -15,13 +15,13 @@ import (
 
 // settings is what main gives to kong.
 type settings struct {
-	service.Logging
+	service.Options
 	Config
 }
 
 func TestDocumentationHasEverySetting(t *testing.T) {
 	t.Parallel()
-	documented := documentedSettings(t, "Worker", "Logging")
+	documented := documentedSettings(t, "Worker", "Common")
 	parser, err := kong.New(&settings{})
 	require.NoError(t, err)
 	for _, flag := range parser.Model.Flags {

@@ -2,12 +2,12 @@ package e2e_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,15 +83,37 @@ func (s *stack) hammer(ctx context.Context, more func() bool) (n int64, err erro
 		if _, err := conn.Write(request); err != nil {
 			return n, err
 		}
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
+		if err := readAccepted(in); err != nil {
 			return n, err
-		}
-		_, err = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
-		if err != nil || res.StatusCode != http.StatusAccepted {
-			return n, fmt.Errorf("answered %s: %w", res.Status, err)
 		}
 	}
 	return n, nil
+}
+
+// readAccepted reads one answer and wants a 202. It knows of HTTP what our
+// answers have: a whole parser costs as much as the gateway does.
+func readAccepted(in *bufio.Reader) error {
+	status, err := in.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(status, "HTTP/1.1 202 ") {
+		return fmt.Errorf("answered %s", strings.TrimSpace(status))
+	}
+	length := 0
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) == len("\r\n") {
+			_, err := in.Discard(length)
+			return err
+		}
+		if value, found := bytes.CutPrefix(line, []byte("Content-Length: ")); found {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
 }

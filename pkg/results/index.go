@@ -43,9 +43,14 @@ func newIndex(client redis.UniversalClient, limit int, ttl time.Duration) *index
 	return x
 }
 
-// add queues an entry. The time of one that is there already stays.
-func (x *index) add(ctx context.Context, pipe redis.Pipeliner, id string, at time.Time) {
-	pipe.ZAddNX(ctx, indexKey, redis.Z{Score: float64(at.UnixMilli()), Member: id})
+// indexEntry is a task in the index.
+func indexEntry(id string, at time.Time) redis.Z {
+	return redis.Z{Score: float64(at.UnixMilli()), Member: id}
+}
+
+// add queues entries. The time of one that is there already stays.
+func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...redis.Z) {
+	pipe.ZAddNX(ctx, indexKey, entries...)
 }
 
 // due counts entries and reports whether it is time to trim.

@@ -18,6 +18,7 @@ const (
 	recordTimeout  = time.Second
 	recordPatience = 5 * time.Second
 	recordFlush    = 2 * time.Second
+	recordLinger   = time.Millisecond
 )
 
 // Recorder writes the records of submissions behind the submissions' back: a
@@ -29,8 +30,9 @@ type Recorder struct {
 	dropped atomic.Uint64
 	// patience is how long a batch is tried.
 	patience time.Duration
-	// down is the state that was logged last; only Run touches it.
-	down bool
+	// down is the state that was logged last, busy says that the last batch was
+	// more than one record; only Run touches them.
+	down, busy bool
 }
 
 // NewRecorder returns a recorder that keeps up to size records waiting. It
@@ -40,7 +42,9 @@ func NewRecorder(s *Store, size int) *Recorder {
 }
 
 // Record hands over the record of a submission, which must not be changed any
-// more. It never blocks; false means that it was dropped.
+// more, and which a record that is there already wins over. A task whose result
+// is ignored has none to hand over. It never blocks; false means that it was
+// dropped.
 func (r *Recorder) Record(result *messages.Result) bool {
 	select {
 	case r.queue <- result:
@@ -63,7 +67,12 @@ func (r *Recorder) Run(ctx context.Context) error {
 		left = nil
 		select {
 		case first := <-r.queue:
-			left = r.write(ctx, r.gather(first))
+			if r.busy {
+				sleep(ctx, recordLinger) // the next batch gathers meanwhile
+			}
+			batch := r.gather(first)
+			r.busy = len(batch) > 1
+			left = r.write(ctx, batch)
 		case <-ctx.Done():
 		}
 	}
@@ -73,8 +82,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // submission is a record ready to be written.
 type submission struct {
-	call call
-	at   time.Time
+	id     string
+	record []byte
+	ttl    time.Duration
+	at     time.Time
 }
 
 // gather takes what is waiting behind the first record.
@@ -99,11 +110,7 @@ func (r *Recorder) prepare(batch []submission, result *messages.Result) []submis
 		r.store.log.Debug("record of submission not encoded", zap.String("task_id", result.TaskID), zap.Error(err))
 		return batch
 	}
-	ttl := r.store.pendingFor(result).Milliseconds()
-	return append(batch, submission{
-		call: call{script: r.store.scripts.record, id: result.TaskID, args: []any{record, ttl}},
-		at:   created(result),
-	})
+	return append(batch, submission{id: result.TaskID, record: record, ttl: r.store.pendingFor(result), at: created(result)})
 }
 
 // flush writes what is left after the context has ended, and counts what it
@@ -151,15 +158,17 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 	}
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	calls := make([]call, len(batch))
+	pipe := r.store.client.Pipeline()
+	cmds := make([]redis.Cmder, len(batch))
+	entries := make([]redis.Z, len(batch))
 	for i, b := range batch {
-		calls[i] = b.call
+		// NX: a worker may know more by now.
+		cmds[i] = pipe.SetNX(ctx, messages.ResultKey(b.id), b.record, b.ttl)
+		entries[i] = indexEntry(b.id, b.at)
 	}
-	cmds := r.store.pipeline(ctx, calls, func(pipe redis.Pipeliner) {
-		for _, b := range batch {
-			r.store.index.add(ctx, pipe, b.call.id, b.at)
-		}
-	})
+	r.store.index.add(ctx, pipe, entries...)
+	// The error of the pipeline is the first of its commands', read there.
+	_, _ = pipe.Exec(ctx)
 	var left []submission
 	var outage error
 	for i, cmd := range cmds {
@@ -170,7 +179,7 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 			left, outage = append(left, batch[i]), err
 		default:
 			r.drop(1)
-			r.store.log.Debug("record of submission refused", zap.String("task_id", batch[i].call.id), zap.Error(err))
+			r.store.log.Debug("record of submission refused", zap.String("task_id", batch[i].id), zap.Error(err))
 		}
 	}
 	r.report(ctx, outage)

@@ -64,22 +64,19 @@ func TestRecorderWritesSubmissions(t *testing.T) {
 
 func TestRecorderNeverWritesOverWhatAWorkerKnows(t *testing.T) {
 	t.Parallel()
-	s, client := newStore(t)
-	done, ignored := messages.Attempt{ID: "done"}, messages.Attempt{ID: "ignored"}
+	s, _ := newStore(t)
+	done := messages.Attempt{ID: "done"}
 	claim(t, s, done, "A")
 	require.NoError(t, settle(t, s, done, "A", messages.Success, ""))
-	_, err := s.Claim(t.Context(), ignored, "A", nil)
-	require.NoError(t, err)
 
 	recorder := results.NewRecorder(s, 10)
 	recorder.SetPatience(time.Minute)
 	runs(t, recorder.Run)
-	for _, id := range []string{"done", "ignored", "new"} {
+	for _, id := range []string{"done", "new"} {
 		require.True(t, recorder.Record(record(id, messages.Pending, "")))
 	}
 	requireRecorded(t, s, "new")
 	require.Equal(t, messages.Success, state(t, s, "done"))
-	require.Zero(t, client.Exists(t.Context(), messages.ResultKey("ignored")).Val())
 	require.Zero(t, recorder.Dropped())
 }
 

@@ -32,9 +32,6 @@ var settleLua string
 //go:embed lua/done.lua
 var doneLua string
 
-//go:embed lua/record.lua
-var recordLua string
-
 //go:embed lua/forget.lua
 var forgetLua string
 
@@ -49,8 +46,8 @@ var releaseKeyLua string
 
 // scripts are the Lua scripts with their digests.
 type scripts struct {
-	claim, begin, renew, release, progress, settle, done, record, forget *redis.Script
-	reserveKey, completeKey, releaseKey                                  *redis.Script
+	claim, begin, renew, release, progress, settle, done, forget *redis.Script
+	reserveKey, completeKey, releaseKey                          *redis.Script
 }
 
 func newScripts() scripts {
@@ -62,7 +59,6 @@ func newScripts() scripts {
 		progress: redis.NewScript(progressLua),
 		settle:   redis.NewScript(settleLua),
 		done:     redis.NewScript(doneLua),
-		record:   redis.NewScript(recordLua),
 		forget:   redis.NewScript(forgetLua),
 
 		reserveKey:  redis.NewScript(reserveKeyLua),

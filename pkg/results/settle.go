@@ -61,7 +61,7 @@ func (s *Store) Settle(ctx context.Context, o Settlement) error {
 	indexed := o.Result.State.Final() && !o.IgnoreResult
 	cmds := s.pipeline(ctx, []call{settle}, func(pipe redis.Pipeliner) {
 		if indexed {
-			s.index.add(ctx, pipe, o.Attempt.ID, created(o.Result))
+			s.index.add(ctx, pipe, indexEntry(o.Attempt.ID, created(o.Result)))
 		}
 	})
 	answer, err := cmds[0].Text()

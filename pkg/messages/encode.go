@@ -22,7 +22,7 @@ const (
 // bool, int32, float64, nil, []any and map[string]any only; a whole number in
 // Headers or Stamps that fits neither int32 nor float64 becomes text.
 //
-// What is empty gets a default: RootID the id, Lang "go", Origin this process,
+// What is empty gets a default: RootID the id, Lang "go", Origin [Origin],
 // ArgsRepr and KwargsRepr a Python-like rendering of the payload. Headers of
 // ours that say nothing are left out. The body is never compressed, and the
 // time of expiry travels as a header only.
@@ -89,7 +89,7 @@ func encodeHeaders(t *Task) map[string]any {
 	}
 	h["origin"] = t.Origin
 	if t.Origin == "" {
-		h["origin"] = origin()
+		h["origin"] = Origin()
 	}
 	h["ignore_result"] = t.IgnoreResult
 	h["replaced_task_nesting"] = int32(t.ReplacedTaskNesting)
@@ -108,12 +108,14 @@ func encodeOwnHeaders(t *Task, h map[string]any) {
 	if t.MaxRetries != nil {
 		h[headerMaxRetries] = int32(*t.MaxRetries)
 	}
-	for name, value := range map[string]string{
-		headerQueue: t.Queue, headerCreated: formatTime(t.Created),
-		"traceparent": t.TraceParent, "tracestate": t.TraceState,
+	for _, own := range [...]struct{ name, value string }{
+		{headerQueue, t.Queue},
+		{headerCreated, formatTime(t.Created)},
+		{"traceparent", t.TraceParent},
+		{"tracestate", t.TraceState},
 	} {
-		if value != "" {
-			h[name] = value
+		if own.value != "" {
+			h[own.name] = own.value
 		}
 	}
 }
@@ -195,8 +197,9 @@ func wholeNumbers(v any) any {
 	return v
 }
 
-// origin names this process the way Celery does.
-func origin() string {
+// Origin names this process the way Celery does. It asks the system each time:
+// who encodes many tasks keeps it.
+func Origin() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

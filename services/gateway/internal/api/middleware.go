@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -166,15 +167,22 @@ func answerPanic(w http.ResponseWriter, r *http.Request) {
 // secureHeaders sets what a browser must know about every answer. The page
 // under /docs has a policy of its own.
 func secureHeaders(next http.Handler) http.Handler {
+	always := http.Header{}
+	for name, value := range map[string]string{
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+		"Referrer-Policy":              "no-referrer",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'",
+		"Cache-Control":                "no-store",
+	} {
+		always.Set(name, value)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Cache-Control", "no-store")
+		// The values are shared by all answers: whoever sets a header puts
+		// another slice in its place.
+		maps.Copy(w.Header(), always)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -121,15 +121,21 @@ func (l *load) submit(ctx context.Context) {
 	l.submissions = append(l.submissions, a)
 }
 
-// repeat asks for the paths in turn, each a while after the answer before.
+// repeat asks for the paths when they are due, however long the answers before
+// take: who waits for a slow answer asks less while all are slow, and what it
+// measures says little about those who do not wait.
 func (l *load) repeat(ctx context.Context, every time.Duration, c *http.Client, paths ...string) {
-	for pauseUntil(ctx, time.Now().Add(every/2+rand.N(every))) {
+	due := time.Now().Add(rand.N(every))
+	for pauseUntil(ctx, due) {
 		for _, path := range paths {
-			a := l.do(ctx, c, http.MethodGet, path, "")
-			l.mu.Lock()
-			l.others = append(l.others, a)
-			l.mu.Unlock()
+			l.clients.Go(func() {
+				a := l.do(ctx, c, http.MethodGet, path, "")
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.others = append(l.others, a)
+			})
 		}
+		due = due.Add(every/2 + rand.N(every))
 	}
 }
 

@@ -20,9 +20,8 @@ import (
 type PublisherOptions struct {
 	Options
 	// Lanes is the number of connections, Channels the number of channels on
-	// each; default 2 and 4. Many channels with small windows beat one with a
-	// large one: the broker lets a channel have 32 unconfirmed messages to a
-	// quorum queue before it slows it down.
+	// each; default 2 and 8. The second of each is used when the first has its
+	// hands full.
 	Lanes    int
 	Channels int
 	// MaxInFlight bounds the messages that are handed over and not settled;
@@ -79,7 +78,7 @@ func NewPublisher(o PublisherOptions) *Publisher {
 		o.Lanes = 2
 	}
 	if o.Channels == 0 {
-		o.Channels = 4
+		o.Channels = 8
 	}
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 4000

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,8 +21,7 @@ type session struct {
 	// channel can stand still for seconds over one such message.
 	quarantine *confirmChannel
 	probing    *amqp.Channel
-	pulse      int64 // when the broker's pulse was last taken, unix nanoseconds
-	turn       int
+	pulse      int64        // when the broker's pulse was last taken, unix nanoseconds
 	alive      atomic.Int64 // when the broker last answered, unix nanoseconds
 
 	mu  sync.Mutex
@@ -73,8 +73,7 @@ func (s *session) write(j *job) {
 	}
 	c := s.quarantine
 	if !j.trial {
-		c = s.channels[s.turn%len(s.channels)]
-		s.turn++
+		c = s.next()
 	}
 	c.sent()
 	confirm, err := c.ch.PublishWithDeferredConfirm(j.address.Exchange, j.address.Key, true, false, j.publishing)
@@ -93,6 +92,23 @@ func (s *session) write(j *job) {
 		return
 	}
 	j.sent <- sent{session: s, channel: c, confirm: confirm}
+}
+
+// next returns the first channel with room in its window, else the one with the
+// fewest messages under way. On one channel the broker confirms many messages
+// in one frame; beyond the window it slows the channel down.
+func (s *session) next() *confirmChannel {
+	least, fewest := s.channels[0], int64(math.MaxInt64)
+	for _, c := range s.channels {
+		n := c.outstanding.Load()
+		if n < channelWindow {
+			return c
+		}
+		if n < fewest {
+			least, fewest = c, n
+		}
+	}
+	return least
 }
 
 func (s *session) fail(err error) {
@@ -180,6 +196,10 @@ func (s *session) drain(d time.Duration) {
 		}
 	}
 }
+
+// channelWindow is how many messages a channel carries before the next one is
+// used.
+const channelWindow = 100
 
 // returnBuffer is how many returned messages of a channel may wait to be
 // counted.

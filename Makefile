@@ -19,7 +19,7 @@ FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(DEVSTACK) ## Start everything, run a first task, serve until Ctrl-C
@@ -62,6 +62,11 @@ fuzz: $(DEVSTACK) ## Run every fuzz test for FUZZTIME (10s)
 bench: $(DEVSTACK) ## Run the benchmarks
 	@$(DEVSTACK) deps
 	@$(DEVSTACK) test -- go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
+
+.PHONY: bench-submit
+bench-submit: $(DEVSTACK) ## Compare submitting with the least one would write by hand
+	@$(DEVSTACK) deps
+	cd bench && go run . $(BENCHFLAGS)
 
 .PHONY: generate
 generate: ## Generate what is generated

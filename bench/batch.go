@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/lovage-mq/lovage/bench/internal/load"
+	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
+)
+
+// sender sends n messages to the queue and returns when it knows of all whether
+// they have arrived.
+type sender struct {
+	name    string
+	service *stack.Service
+	send    func(ctx context.Context, n int) (accepted int, err error)
+}
+
+// windows are the ways of a loop to wait for its confirms: so many channels of
+// one connection, and so many unconfirmed messages of each.
+func windows() []stack.FloorOptions {
+	return []stack.FloorOptions{
+		{Channels: 1, Window: 1000},
+		{Channels: 8, Window: 100},
+		{Channels: 4, Window: 256},
+	}
+}
+
+// batch measures many tasks in one request against a loop that publishes.
+func (b *bench) batch(ctx context.Context) error {
+	senders := []sender{{ours, b.gateway, batchTo(b.gateway)}}
+	for _, o := range windows() {
+		v, err := b.startFloor(ctx, o)
+		if err != nil {
+			return err
+		}
+		senders = append(senders, sender{fmt.Sprintf("raw-%dx%d", o.Channels, o.Window), v, publishBy(v)})
+	}
+	for round := range b.Rounds {
+		progress("batch: round %d of %d", round+1, b.Rounds)
+		for i := range senders {
+			if err := b.batchTurn(ctx, senders[(round+i)%len(senders)]); err != nil {
+				return err
+			}
+		}
+	}
+	b.compareBatch(senders[1:])
+	return nil
+}
+
+func batchTo(v *stack.Service) func(context.Context, int) (int, error) {
+	const item = `{"task":"` + stack.Task + `","kwargs":` + stack.Input + `,"options":{"queue":"` + stack.Queue + `"}}`
+	return func(ctx context.Context, n int) (int, error) {
+		return load.Batch(ctx, "http://"+v.Address+"/v1/batches", item, `"status":202`, n)
+	}
+}
+
+func publishBy(v *stack.Service) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, n int) (int, error) {
+		return n, load.Post(ctx, fmt.Sprintf("http://%s/publish?messages=%d", v.Address, n), "{}", http.StatusOK)
+	}
+}
+
+// batchTurn sends a tenth of the items to warm up, and then all of them.
+func (b *bench) batchTurn(ctx context.Context, s sender) error {
+	if err := b.stack.Clear(ctx); err != nil {
+		return err
+	}
+	m := newMeter(b.stack, s.service)
+	accepted, took, err := b.sendAll(ctx, s, m)
+	if err == nil {
+		err = errors.Join(m.err, b.arrived(int64(accepted)))
+	}
+	if err != nil {
+		return s.service.Explain(fmt.Errorf("%s: %w", s.name, err))
+	}
+	b.book.Add("batch", s.name, "1/s", float64(accepted)/took.Seconds())
+	b.addFailed("batch", s.name, int64(b.Items-accepted))
+	m.add(b.book, "batch", s.name, int64(accepted))
+	return nil
+}
+
+func (b *bench) sendAll(ctx context.Context, s sender, m *meter) (accepted int, took time.Duration, err error) {
+	if _, err := s.send(ctx, b.Items/10); err != nil {
+		return 0, 0, err
+	}
+	m.mark()
+	begun := time.Now()
+	accepted, err = s.send(ctx, b.Items)
+	took = time.Since(begun)
+	m.mark()
+	return accepted, took, err
+}
+
+// compareBatch relates ours to every loop. The target is about the best one.
+func (b *bench) compareBatch(loops []sender) {
+	best := loops[0].name
+	for _, s := range loops {
+		if b.book.Median("batch", s.name) > b.book.Median("batch", best) {
+			best = s.name
+		}
+	}
+	for _, s := range loops {
+		c := report.Comparison{Measure: "batch", Ours: ours, Contender: s.name}
+		if s.name == best {
+			c.Target = report.AtLeast(0.7)
+		}
+		b.book.Compare(c)
+		b.book.Compare(report.Comparison{Measure: "batch-cpu", Ours: ours, Contender: s.name})
+	}
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/lovage-mq/lovage/bench/internal/load"
+	"github.com/lovage-mq/lovage/bench/internal/procfs"
+	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
+)
+
+const (
+	// manyInFlight is how many submissions wait at the same time, if the gateway
+	// can be told to let them.
+	manyInFlight    = 10_000
+	defaultInFlight = 4000
+	inFlightSetting = "LOVAGE_MAX_IN_FLIGHT"
+	inFlightRounds  = 2
+	// arriveEvery lets 400 come in a second. More, while hardly any are
+	// confirmed, would be what a gateway is right to refuse: an overload.
+	arriveEvery = 2500 * time.Microsecond
+	// holdUp is how long all of it may take: the publish timeout of the gateway.
+	holdUp = 2 * time.Minute
+	// collected is how often a program has to collect its garbage until nothing is
+	// left of what was before: by the second time Go has found it all, and by the
+	// third it no longer expects to need as much memory again.
+	collected = 4
+	// relief is how long a program has to give its memory back.
+	relief = 5 * time.Second
+)
+
+// memory is what a program has at a moment, in bytes.
+type memory struct {
+	// rss is all that is in RAM, inUse what Go has in use for objects, garbage
+	// among them, and stacks. What is in RAM and not in use is kept for later.
+	rss, inUse float64
+	// collections counts the runs of the garbage collector.
+	collections float64
+}
+
+// inFlight measures the memory of submissions that wait for their confirm.
+func (b *bench) inFlight(ctx context.Context) error {
+	n, env := defaultInFlight, []string{fmt.Sprintf("LOVAGE_PUBLISH_TIMEOUT=%v", holdUp)}
+	settable, err := b.stack.GatewayKnows(ctx, inFlightSetting)
+	if err != nil {
+		return err
+	}
+	if settable {
+		n = manyInFlight
+		env = append(env, fmt.Sprintf("%s=%d", inFlightSetting, n))
+	}
+	gateway := func(ctx context.Context, amqpURL string) (*stack.Service, error) {
+		return b.stack.Gateway(ctx, append(env, "LOVAGE_AMQP_URL="+amqpURL)...)
+	}
+	floor := func(ctx context.Context, amqpURL string) (*stack.Service, error) {
+		return b.stack.Floor(ctx, b.gateway, stack.FloorOptions{AMQPURL: amqpURL, Channels: 4})
+	}
+	for round := range min(b.Rounds, inFlightRounds) {
+		progress("inflight: round %d of %d, %d submissions", round+1, min(b.Rounds, inFlightRounds), n)
+		err := errors.Join(
+			b.inFlightTurn(ctx, contender{name: ours, path: stack.TaskPath}, gateway, n),
+			b.inFlightTurn(ctx, contender{name: sameBytes, path: "/submit"}, floor, n),
+		)
+		if err != nil {
+			return err
+		}
+	}
+	b.book.Expect("inflight-rss-each", ours, report.AtMost(35))
+	b.book.Compare(report.Comparison{Measure: "inflight-rss-each", Ours: ours, Contender: sameBytes})
+	return nil
+}
+
+// inFlightTurn starts a contender behind a broker that can be slow.
+func (b *bench) inFlightTurn(ctx context.Context, c contender, start func(context.Context, string) (*stack.Service, error), n int) (err error) {
+	if err := b.stack.Clear(ctx); err != nil {
+		return err
+	}
+	slow, err := b.stack.Slow(ctx)
+	if err != nil {
+		return err
+	}
+	proxying, stop := context.WithCancel(ctx)
+	proxied := make(chan error, 1)
+	go func() { proxied <- slow.Run(proxying) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-proxied)
+	}()
+	if c.service, err = start(ctx, slow.AMQPURL(b.stack)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.service.End()) }()
+	if err := b.fill(ctx, c, slow, n); err != nil {
+		return c.service.Explain(fmt.Errorf("%s: %w", c.name, err))
+	}
+	return nil
+}
+
+// fill looks at the memory of a program before, while and after n submissions
+// wait for the broker.
+func (b *bench) fill(ctx context.Context, c contender, slow *stack.Slow, n int) error {
+	before, err := exercised(ctx, c)
+	if err != nil {
+		return err
+	}
+	crowd := &load.Crowd{
+		Address: c.service.Address, Request: load.Request(c.service.Address, c.path, stack.Input), Status: http.StatusAccepted,
+		Clients: n, Every: arriveEvery, Patience: holdUp,
+	}
+	slow.Hold(true)
+	crowding, leave := context.WithCancel(ctx)
+	defer leave()
+	left := make(chan error, 1)
+	go func() { left <- crowd.Run(crowding) }()
+	peak, waiting, err := summit(ctx, c.service, crowd)
+	if err != nil {
+		leave()
+	}
+	slow.Hold(false)
+	if err := errors.Join(err, <-left); err != nil {
+		return err
+	}
+	after, err := exercised(ctx, c)
+	if err != nil {
+		return err
+	}
+	b.addInFlight(c.name, float64(waiting), before, peak, after)
+	b.book.Add("inflight-accepted", c.name, "submissions", float64(crowd.Accepted()))
+	return nil
+}
+
+func (b *bench) addInFlight(contender string, waiting float64, before, peak, after memory) {
+	const kB, MB = 1e3, 1e6
+	b.book.Add("inflight", contender, "submissions", waiting)
+	b.book.Add("inflight-rss-each", contender, "kB", (peak.rss-before.rss)/waiting/kB)
+	b.book.Add("inflight-in-use-each", contender, "kB", (peak.inUse-before.inUse)/waiting/kB)
+	b.book.Add("inflight-rss-before", contender, "MB", before.rss/MB)
+	b.book.Add("inflight-rss-peak", contender, "MB", peak.rss/MB)
+	b.book.Add("inflight-rss-after", contender, "MB", after.rss/MB)
+	b.book.Add("inflight-left-each", contender, "kB", (after.inUse-before.inUse)/waiting/kB)
+	b.book.Add("inflight-in-use-before", contender, "MB", before.inUse/MB)
+	b.book.Add("inflight-in-use-peak", contender, "MB", peak.inUse/MB)
+	b.book.Add("inflight-in-use-after", contender, "MB", after.inUse/MB)
+}
+
+// exercised returns the memory of a program that has worked, has collected its
+// garbage and has rested.
+func exercised(ctx context.Context, c contender) (memory, error) {
+	begin, err := remember(ctx, c.service)
+	for now := begin; err == nil && now.collections < begin.collections+collected; now, err = remember(ctx, c.service) {
+		_, err := load.Closed{
+			Address: c.service.Address, Request: load.Request(c.service.Address, c.path, stack.Input), Status: http.StatusAccepted,
+			Clients: manyClients, Length: time.Second, Mark: func() {},
+		}.Run(ctx)
+		if err != nil {
+			return memory{}, err
+		}
+	}
+	if err == nil {
+		err = load.Pass(ctx, relief)
+	}
+	if err != nil {
+		return memory{}, err
+	}
+	return remember(ctx, c.service)
+}
+
+// summit waits until the whole crowd has sent its requests and the broker lets
+// some of them through, and returns the memory and how many wait.
+func summit(ctx context.Context, v *stack.Service, crowd *load.Crowd) (m memory, waiting int, err error) {
+	last := 0
+	for end := time.Now().Add(holdUp / 2); time.Now().Before(end); last = waiting {
+		if err := load.Pass(ctx, 200*time.Millisecond); err != nil {
+			return m, 0, err
+		}
+		waiting = crowd.Waiting()
+		if crowd.Sent() == crowd.Clients && waiting <= last {
+			m, err = remember(ctx, v)
+			return m, waiting, err
+		}
+	}
+	return m, 0, fmt.Errorf("%d of %d submissions are under way, and still more come", last, crowd.Clients)
+}
+
+func remember(ctx context.Context, v *stack.Service) (memory, error) {
+	m, err := v.Metrics(ctx)
+	if err != nil {
+		return memory{}, err
+	}
+	rss, err := procfs.RSS(v.PID())
+	return memory{
+		rss:         float64(rss),
+		inUse:       m["go_memstats_heap_inuse_bytes"] + m["go_memstats_stack_inuse_bytes"],
+		collections: m["go_gc_duration_seconds_count"],
+	}, err
+}

@@ -1,0 +1,157 @@
+// Package report collects what rounds have measured, and shows it.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"github.com/lovage-mq/lovage/bench/internal/stats"
+)
+
+// Book holds every value of every round. The zero value is empty. It is not
+// safe for concurrent use.
+type Book struct {
+	series []*series
+}
+
+// series is one measure of one contender, round by round.
+type series struct {
+	measure, contender, unit string
+	values                   []float64
+	comparisons              []Comparison
+	target                   Target
+}
+
+// Comparison relates a contender to ours: the ratio is ours divided by it.
+type Comparison struct {
+	Measure, Ours, Contender string
+	Target                   Target
+}
+
+// Add takes down one round.
+func (b *Book) Add(measure, contender, unit string, value float64) {
+	s := b.find(measure, contender)
+	if s == nil {
+		s = &series{measure: measure, contender: contender, unit: unit}
+		b.series = append(b.series, s)
+	}
+	s.values = append(s.values, value)
+}
+
+// Compare shows a ratio beside the contender, if both were measured.
+func (b *Book) Compare(c Comparison) {
+	if s := b.find(c.Measure, c.Contender); s != nil && b.find(c.Measure, c.Ours) != nil {
+		s.comparisons = append(s.comparisons, c)
+	}
+}
+
+// Expect shows beside a value what it shall be.
+func (b *Book) Expect(measure, contender string, t Target) {
+	if s := b.find(measure, contender); s != nil {
+		s.target = t
+	}
+}
+
+// Median is what the rounds of a contender come to; NaN if there are none.
+func (b *Book) Median(measure, contender string) float64 {
+	return stats.Summarize(b.values(measure, contender)).Median
+}
+
+// Ratios divides one series by another, round by round.
+func (b *Book) Ratios(measure, contender, baseMeasure, base string) []float64 {
+	return stats.Ratios(b.values(measure, contender), b.values(baseMeasure, base))
+}
+
+func (b *Book) values(measure, contender string) []float64 {
+	if s := b.find(measure, contender); s != nil {
+		return s.values
+	}
+	return nil
+}
+
+func (b *Book) find(measure, contender string) *series {
+	i := slices.IndexFunc(b.series, func(s *series) bool { return s.measure == measure && s.contender == contender })
+	if i < 0 {
+		return nil
+	}
+	return b.series[i]
+}
+
+// ratio is the median and the spread of the ratios of the rounds.
+func (b *Book) ratio(c Comparison) stats.Summary {
+	return stats.Summarize(b.Ratios(c.Measure, c.Ours, c.Measure, c.Contender))
+}
+
+// Value is one figure in the form in which it is kept.
+type Value struct {
+	Measure   string  `json:"measure"`
+	Contender string  `json:"contender"`
+	Value     float64 `json:"value"`
+	Unit      string  `json:"unit"`
+}
+
+// List returns the medians, and the ratios as contenders named "ours/theirs".
+func (b *Book) List() []Value {
+	var list []Value
+	add := func(v Value) {
+		if !math.IsNaN(v.Value) && !math.IsInf(v.Value, 0) { // JSON has no such numbers
+			list = append(list, v)
+		}
+	}
+	for _, s := range b.ordered() {
+		add(Value{s.measure, s.contender, stats.Summarize(s.values).Median, s.unit})
+		for _, c := range s.comparisons {
+			add(Value{s.measure, c.Ours + "/" + s.contender, b.ratio(c).Median, "ratio"})
+		}
+	}
+	return list
+}
+
+// WriteJSON writes the list.
+func (b *Book) WriteJSON(w io.Writer) error {
+	text, err := json.MarshalIndent(b.List(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("write list: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+// WriteTable writes a line for each measure and contender.
+func (b *Book) WriteTable(w io.Writer) error {
+	t := &table{w: w}
+	t.line("measure", "contender", "value", "unit", "min..max", "ratio", "min..max", "target")
+	measure := ""
+	for _, s := range b.ordered() {
+		if measure != "" && measure != s.measure {
+			t.line()
+		}
+		measure = s.measure
+		v := stats.Summarize(s.values)
+		cells := []string{s.measure, s.contender, number(v.Median), s.unit, spread(v)}
+		if len(s.comparisons) == 0 {
+			t.line(append(cells, "", "", s.target.verdict(v.Median))...)
+		}
+		for _, c := range s.comparisons {
+			r := b.ratio(c)
+			t.line(append(cells, ratio(r.Median), ratio(r.Min)+".."+ratio(r.Max), c.Target.verdict(r.Median))...)
+		}
+	}
+	return t.flush()
+}
+
+// ordered keeps together what belongs to one measure.
+func (b *Book) ordered() []*series {
+	first := map[string]int{}
+	for i, s := range b.series {
+		if _, found := first[s.measure]; !found {
+			first[s.measure] = i
+		}
+	}
+	sorted := slices.Clone(b.series)
+	slices.SortStableFunc(sorted, func(x, y *series) int { return first[x.measure] - first[y.measure] })
+	return sorted
+}

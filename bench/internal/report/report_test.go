@@ -1,0 +1,99 @@
+package report_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/bench/internal/report"
+)
+
+// measured is a book with two rounds of two measures, taken down in turn.
+func measured() *report.Book {
+	b := &report.Book{}
+	for _, round := range []struct{ ours, theirs, ourP99, theirP99 float64 }{{80, 100, 12.34, 10}, {120, 100, 14, 10}} {
+		b.Add("submit", "lovage", "1/s", round.ours)
+		b.Add("submit-p99", "lovage", "ms", round.ourP99)
+		b.Add("submit", "floor", "1/s", round.theirs)
+		b.Add("submit-p99", "floor", "ms", round.theirP99)
+	}
+	b.Compare(report.Comparison{Measure: "submit", Ours: "lovage", Contender: "floor", Target: report.AtLeast(0.9)})
+	b.Compare(report.Comparison{Measure: "submit-p99", Ours: "lovage", Contender: "floor", Target: report.AtMost(1.2)})
+	return b
+}
+
+func TestTableHasMediansSpreadRatiosAndTargets(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, measured().WriteTable(&out))
+	require.Equal(t, strings.TrimLeft(`
+measure     contender  value  unit    min..max  ratio    min..max  target
+submit      lovage       100  1/s    80.0..120
+submit      floor        100  1/s     100..100   1.00  0.80..1.20  ≥ 0.9 ok
+
+submit-p99  lovage      13.2  ms    12.3..14.0
+submit-p99  floor       10.0  ms    10.0..10.0   1.32  1.23..1.40  ≤ 1.2 not
+`, "\n"), out.String())
+}
+
+func TestListHasMediansAndRatios(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []report.Value{
+		{Measure: "submit", Contender: "lovage", Value: 100, Unit: "1/s"},
+		{Measure: "submit", Contender: "floor", Value: 100, Unit: "1/s"},
+		{Measure: "submit", Contender: "lovage/floor", Value: 1, Unit: "ratio"},
+		{Measure: "submit-p99", Contender: "lovage", Value: 13.17, Unit: "ms"},
+		{Measure: "submit-p99", Contender: "floor", Value: 10, Unit: "ms"},
+		{Measure: "submit-p99", Contender: "lovage/floor", Value: 1.317, Unit: "ratio"},
+	}, measured().List())
+}
+
+func TestJSONIsAListOfFigures(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	b.Add("batch", "lovage", "1/s", 20000)
+	var out strings.Builder
+	require.NoError(t, b.WriteJSON(&out))
+	require.JSONEq(t, `[{"measure":"batch","contender":"lovage","value":20000,"unit":"1/s"}]`, out.String())
+}
+
+func TestRatioIsTheMedianOfTheRoundsAndNotTheRatioOfMedians(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	for _, v := range [][2]float64{{1, 1}, {2, 4}, {30, 40}} {
+		b.Add("m", "lovage", "1/s", v[0])
+		b.Add("m", "floor", "1/s", v[1])
+	}
+	b.Compare(report.Comparison{Measure: "m", Ours: "lovage", Contender: "floor"})
+	require.Contains(t, b.List(), report.Value{Measure: "m", Contender: "lovage/floor", Value: 0.75, Unit: "ratio"})
+}
+
+func TestRatioToNothingIsNoFigure(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	b.Add("cpu-redis", "lovage", "µs", 20)
+	b.Add("cpu-redis", "floor", "µs", 0)
+	b.Compare(report.Comparison{Measure: "cpu-redis", Ours: "lovage", Contender: "floor"})
+	require.Len(t, b.List(), 2)
+	require.NoError(t, b.WriteJSON(&strings.Builder{}))
+}
+
+func TestWhatWasNotMeasuredIsNotCompared(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	b.Add("m", "floor", "1/s", 1)
+	b.Compare(report.Comparison{Measure: "m", Ours: "lovage", Contender: "floor", Target: report.AtLeast(1)})
+	b.Expect("m", "lovage", report.AtMost(1))
+	require.Len(t, b.List(), 1)
+}
+
+func TestAValueCanHaveATarget(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	b.Add("memory", "lovage", "kB", 35)
+	b.Expect("memory", "lovage", report.AtMost(35))
+	var out strings.Builder
+	require.NoError(t, b.WriteTable(&out))
+	require.Contains(t, out.String(), "≤ 35 ok")
+}

@@ -1,0 +1,75 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lovage-mq/lovage/bench/internal/procfs"
+)
+
+// Clear empties the queue and waits until the servers and programs have nothing
+// left to do, so that every round begins alike.
+func (s *Stack) Clear(ctx context.Context) error {
+	if _, err := s.channel.QueuePurge(Queue, false); err != nil {
+		return fmt.Errorf("purge queue: %w", err)
+	}
+	return s.quiet(ctx)
+}
+
+// Depth is how many messages are in the queue.
+func (s *Stack) Depth() (int, error) {
+	q, err := s.channel.QueueDeclarePassive(Queue, true, false, false, false, nil)
+	if err != nil {
+		return 0, fmt.Errorf("ask for depth of queue: %w", err)
+	}
+	return q.Messages, nil
+}
+
+const (
+	// restless is the share of one processor above which the stack is not quiet.
+	restless = 0.1
+	// calm is how long it has to be below, patience how long it may take.
+	calm     = 300 * time.Millisecond
+	patience = 15 * time.Second
+)
+
+// quiet waits for what a round leaves behind: records for Redis, files of the
+// broker, garbage. A stack that does not get quiet is no error, only slow.
+func (s *Stack) quiet(ctx context.Context) error {
+	tick := time.NewTicker(calm)
+	defer tick.Stop()
+	end := time.Now().Add(patience)
+	before, err := s.cpu()
+	for err == nil && time.Now().Before(end) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		var now time.Duration
+		now, err = s.cpu()
+		if float64(now-before) < restless*float64(calm) {
+			break
+		}
+		before = now
+	}
+	return err
+}
+
+// cpu is what all processes of the stack have used.
+func (s *Stack) cpu() (sum time.Duration, err error) {
+	pids := []int{s.RabbitMQ.PID(), s.Redis.PID()}
+	for _, v := range s.services {
+		if v.Alive() {
+			pids = append(pids, v.PID())
+		}
+	}
+	for _, pid := range pids {
+		used, wrong := procfs.CPU(pid)
+		sum += used
+		err = errors.Join(err, wrong)
+	}
+	return sum, err
+}

@@ -1,0 +1,173 @@
+// Package stack holds what a measurement runs on: a RabbitMQ and a Redis that
+// nobody else uses, and the programs, each a process of its own.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/internal/devstack" //nolint:depguard // a benchmark starts servers as tests do
+)
+
+// Queue is the quorum queue of all measurements.
+const Queue = "bench"
+
+// Stack is not safe for concurrent use.
+type Stack struct {
+	RabbitMQ *devstack.RabbitMQInstance
+	Redis    *devstack.RedisInstance
+
+	dir      string
+	services []*Service
+	conn     *amqp.Connection
+	channel  *amqp.Channel
+}
+
+// Start builds the programs and starts the servers. The working directory is
+// that of the bench module.
+func Start(ctx context.Context) (s *Stack, err error) {
+	s = &Stack{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "lovage-bench-"); err != nil {
+		return s, fmt.Errorf("make directory: %w", err)
+	}
+	if err = s.build(ctx); err != nil {
+		return s, err
+	}
+	if s.RabbitMQ, err = devstack.StartRabbitMQ(ctx, devstack.RabbitMQOptions{}); err != nil {
+		return s, err
+	}
+	if s.Redis, err = devstack.StartRedis(ctx, devstack.RedisOptions{}); err != nil {
+		return s, err
+	}
+	if s.conn, err = amqp.Dial(s.RabbitMQ.URL()); err != nil {
+		return s, fmt.Errorf("connect: %w", err)
+	}
+	if s.channel, err = s.conn.Channel(); err != nil {
+		return s, fmt.Errorf("open channel: %w", err)
+	}
+	return s, nil
+}
+
+// build makes ours as the Makefile does, with the versions of their own module.
+func (s *Stack) build(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"-C", "..", "build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./services/gateway", "./services/worker"},
+		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor"},
+	} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
+
+// Close kills everything and removes its files.
+func (s *Stack) Close() error {
+	var errs []error
+	for _, v := range s.services {
+		errs = append(errs, v.Kill())
+	}
+	if s.conn != nil {
+		_ = s.conn.CloseDeadline(time.Now().Add(time.Second)) // its broker goes anyway
+	}
+	if s.Redis != nil {
+		errs = append(errs, s.Redis.Close())
+	}
+	if s.RabbitMQ != nil {
+		errs = append(errs, s.RabbitMQ.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// Service is one of the programs.
+type Service struct {
+	*devstack.Process
+	// Address is where it serves HTTP.
+	Address string
+	port    *devstack.Port
+	name    string
+	log     string
+}
+
+// Explain adds to an error what the program has logged at last, if it has ended.
+func (v *Service) Explain(err error) error {
+	if err == nil || v.Alive() {
+		return err
+	}
+	text, _ := os.ReadFile(v.log)
+	const enough = 4000
+	return fmt.Errorf("%w: %s has ended: %s", err, v.name, text[max(0, len(text)-enough):])
+}
+
+// End ends a program that is not needed any more.
+func (v *Service) End() error {
+	err := v.Kill()
+	v.port.Release()
+	return err
+}
+
+// start starts a program; args and env are those beside its address.
+func (s *Stack) start(ctx context.Context, name string, args, env func(address string) []string) (*Service, error) {
+	port, err := devstack.ReservePort(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	log := filepath.Join(s.dir, fmt.Sprintf("%s-%d.log", name, len(s.services)))
+	p, err := devstack.Spawn(ctx, devstack.Spec{
+		Path: filepath.Join(s.dir, name), Args: args(port.Address()), Env: append(os.Environ(), env(port.Address())...), Dir: s.dir, Log: log,
+	})
+	if err != nil {
+		port.Release()
+		return nil, err
+	}
+	v := &Service{Process: p, Address: port.Address(), port: port, name: name, log: log}
+	s.services = append(s.services, v)
+	err = poll(ctx, name+" serves", func() bool { return !v.Alive() || connects(ctx, v.Address) })
+	if err == nil && !v.Alive() {
+		err = errors.New("start")
+	}
+	if err != nil {
+		return nil, errors.Join(v.Explain(err), v.End())
+	}
+	return v, nil
+}
+
+func connects(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// poll asks until the answer is yes, for a minute at most.
+func poll(ctx context.Context, what string, yes func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("waited in vain until %s", what))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !yes() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

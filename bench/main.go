@@ -1,0 +1,141 @@
+// Command bench compares Lovage with the least that one would write by hand, on
+// this machine, in one run: `make bench-submit` in the directory above.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
+)
+
+type settings struct {
+	Measures []string      `default:"submit,batch,inflight" help:"What to measure: ${measures}."`
+	Clients  []int         `default:"64,1" help:"Clients that submit at the same time."`
+	Rounds   int           `default:"5" help:"How often each contender has its turn."`
+	Length   time.Duration `default:"3s" help:"How long a turn of single submissions is."`
+	WarmUp   time.Duration `default:"500ms" help:"How long each turn runs before it counts."`
+	Items    int           `default:"50000" help:"Items of a batch."`
+	Out      string        `default:"out/latest.json" help:"File for the medians."`
+}
+
+// bench is one run.
+type bench struct {
+	settings
+	stack *stack.Stack
+	book  *report.Book
+	// gateway is shared by the measures that need no settings of their own.
+	gateway *stack.Service
+}
+
+// measure is one thing that can be measured.
+type measure struct {
+	name string
+	run  func(b *bench, ctx context.Context) error
+}
+
+func measures() []measure {
+	return []measure{
+		{"submit", (*bench).submit},
+		{"batch", (*bench).batch},
+		{"inflight", (*bench).inFlight},
+	}
+}
+
+func names() (list []string) {
+	for _, m := range measures() {
+		list = append(list, m.name)
+	}
+	return list
+}
+
+func main() { os.Exit(start()) }
+
+func start() int {
+	var s settings
+	kong.Parse(&s, kong.Vars{"measures": strings.Join(names(), ", ")})
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, s settings) (err error) {
+	for _, name := range s.Measures {
+		if !slices.Contains(names(), name) {
+			return fmt.Errorf("there is no measure %s, but %s", name, strings.Join(names(), ", "))
+		}
+	}
+	progress("building the programs, starting RabbitMQ and Redis")
+	b := &bench{settings: s, book: &report.Book{}}
+	if b.stack, err = stack.Start(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.stack.Close()) }()
+	if err := b.stack.Announce(ctx); err != nil {
+		return err
+	}
+	if b.gateway, err = b.stack.Gateway(ctx); err != nil {
+		return err
+	}
+	for _, m := range measures() {
+		if !slices.Contains(s.Measures, m.name) || ctx.Err() != nil {
+			continue
+		}
+		if wrong := m.run(b, ctx); wrong != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, wrong))
+		}
+	}
+	return errors.Join(err, b.show()) // what was measured before is worth a look
+}
+
+// show writes the table to standard output and the medians to their file.
+func (b *bench) show() error {
+	if err := b.book.WriteTable(os.Stdout); err != nil {
+		return err
+	}
+	b.warn()
+	if err := os.MkdirAll(filepath.Dir(b.Out), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(b.Out)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.book.WriteJSON(f), f.Close())
+}
+
+// tolerable is the share of the machine, in percent, that others may have.
+const tolerable = 10
+
+// warn tells when the machine was not ours.
+func (b *bench) warn() {
+	worst := 0.0
+	for _, v := range b.book.List() {
+		if strings.HasSuffix(v.Measure, othersSuffix) {
+			worst = max(worst, v.Value)
+		}
+	}
+	if worst > tolerable {
+		progress("others had up to %.0f %% of the processors: trust the processor times, not the rates and their ratios", worst)
+	}
+}
+
+// progress tells whoever waits; the table alone goes to standard output.
+func progress(format string, args ...any) {
+	_, _ = fmt.Fprintf(os.Stderr, format+"\n", args...)
+}

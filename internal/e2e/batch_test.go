@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,15 +34,15 @@ type batchAnswer struct {
 	} `json:"problem"`
 }
 
-func TestBatchOfManyItemsIsAnsweredInOrderWithConstantMemory(t *testing.T) {
+func TestBatchOfManyItemsIsAnsweredInOrderWithLittleMemory(t *testing.T) {
 	t.Parallel()
-	s, g := newBatchStack(t)
-	const many = 20_000
-	// The first batch fills what is bounded by other limits, such as the
-	// records that wait for Redis, and makes the heap as large as it gets.
-	s.batch(t.Context(), items(many, "warm")).drain(many)
+	s, g := newBatchStack(t, "GOGC=200")
+	many := 100_000
+	if nightly() {
+		many = 1_000_000
+	}
+	// This gateway has done nothing yet: what it needs once counts as well.
 	before := g.memory()
-
 	out := s.batch(t.Context(), items(many, "item"))
 	peak := 0
 	for i := range many {
@@ -54,10 +56,69 @@ func TestBatchOfManyItemsIsAnsweredInOrderWithConstantMemory(t *testing.T) {
 		}
 	}
 	out.end()
+	t.Logf("%d items: from %d to %d KiB", many, before>>10, peak>>10)
 	require.Less(t, peak-before, 30<<20, "the gateway grew from %d to %d", before, peak)
 	q, err := s.channel().QueueInspect("default") //nolint:staticcheck // it is what this version has
 	require.NoError(t, err)
-	require.Equal(t, 2*many, q.Messages)
+	require.Equal(t, many, q.Messages)
+}
+
+func TestBatchesOfSlowReadersHoldLittleMemory(t *testing.T) {
+	t.Parallel()
+	s, g := newBatchStack(t, "LOVAGE_PPROF_LISTEN=127.0.0.1:0")
+	s.batch(t.Context(), items(5000, "warm")).drain(5000)
+	const readers = 20
+	length := 10 * time.Second
+	if nightly() {
+		length = 2 * time.Minute // more than the usual patience of a server
+	}
+	before := s.held(g)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent := &counter{}
+	client := smallBuffers(t)
+	var outs []*answers
+	for i := range readers {
+		outs = append(outs, s.batchBy(ctx, client, &counted{counter: sent, in: endless("slow" + strconv.Itoa(i))}))
+	}
+	s.standsStill(sent)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) < length; <-tick.C {
+		for _, out := range outs {
+			require.Equal(t, http.StatusAccepted, out.next().Status)
+		}
+	}
+	// What is on its way to the broker and to Redis is not held by them.
+	var each int
+	s.eventually(func() bool {
+		each = (s.held(g) - before) / readers
+		return each < 1<<20
+	}, "a slow reader holds less than 1 MiB")
+	t.Logf("each of %d readers: %d KiB", readers, each>>10)
+}
+
+// held is what the gateway has in use after a collection, in bytes: its heap
+// and its stacks.
+func (s *stack) held(g *process) (sum int) {
+	s.t.Helper()
+	for _, url := range []string{
+		"http://" + g.await("profiles are served")["address"].(string) + "/debug/pprof/heap?gc=1", s.url + "/metrics",
+	} {
+		res, err := http.Get(url) //nolint:noctx // it is a test's own server
+		require.NoError(s.t, err)
+		for in := bufio.NewScanner(res.Body); in.Scan(); {
+			name, value, _ := strings.Cut(in.Text(), " ")
+			if name == "go_memstats_heap_alloc_bytes" || name == "go_memstats_stack_inuse_bytes" {
+				n, err := strconv.ParseFloat(value, 64)
+				require.NoError(s.t, err)
+				sum += int(n)
+			}
+		}
+		require.NoError(s.t, res.Body.Close())
+	}
+	require.NotZero(s.t, sum)
+	return sum
 }
 
 func TestBatchOfASlowReaderStandsStillAndGoesOn(t *testing.T) {
@@ -67,18 +128,10 @@ func TestBatchOfASlowReaderStandsStillAndGoesOn(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	sent := &counter{in: endless("slow")}
-	out := s.batch(ctx, sent)
+	sent := &counter{}
+	out := s.batch(ctx, &counted{counter: sent, in: endless("slow")})
 	out.next()
-	// What the sockets hold is sent and answered; then everything stands still.
-	var last int64
-	since := time.Now()
-	s.eventually(func() bool {
-		if now := sent.bytes.Load(); now != last {
-			last, since = now, time.Now()
-		}
-		return last > 0 && time.Since(since) > 2*time.Second
-	}, "nothing more is read")
+	s.standsStill(sent)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for range 5 {
@@ -90,11 +143,14 @@ func TestBatchOfASlowReaderStandsStillAndGoesOn(t *testing.T) {
 	s.batch(t.Context(), items(10, "after")).drain(10)
 }
 
+// nightly asks for the long forms.
+func nightly() bool { return os.Getenv("LOVAGE_NIGHTLY") == "true" }
+
 // newBatchStack has a queue that nobody works in.
-func newBatchStack(t *testing.T) (*stack, *process) {
+func newBatchStack(t *testing.T, env ...string) (*stack, *process) {
 	t.Helper()
 	s := &stack{t: t, amqp: devstack.VHost(t), redis: devstack.Redis(t)}
-	g := s.gateway()
+	g := s.gateway(env...)
 	s.idleQueue()
 	return s, g
 }
@@ -108,10 +164,15 @@ type answers struct {
 // batch sends NDJSON and returns when the answers begin.
 func (s *stack) batch(ctx context.Context, body io.Reader) *answers {
 	s.t.Helper()
+	return s.batchBy(ctx, http.DefaultClient, body)
+}
+
+func (s *stack) batchBy(ctx context.Context, client *http.Client, body io.Reader) *answers {
+	s.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/batches", body)
 	require.NoError(s.t, err)
 	req.Header.Set("Content-Type", "application/x-ndjson")
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = res.Body.Close() })
 	require.Equal(s.t, http.StatusOK, res.StatusCode)
@@ -141,16 +202,43 @@ func (a *answers) end() {
 	require.NoError(a.t, a.in.Err())
 }
 
-// counter counts what was read of it.
-type counter struct {
-	in    io.Reader
-	bytes atomic.Int64
+// counter is how many bytes were read of some bodies.
+type counter struct{ bytes atomic.Int64 }
+
+type counted struct {
+	*counter
+	in io.Reader
 }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
 	c.bytes.Add(int64(n))
 	return n, err
+}
+
+// standsStill waits until the sockets hold all the answers that they can, and
+// nothing more is read.
+func (s *stack) standsStill(sent *counter) {
+	s.t.Helper()
+	var last int64
+	since := time.Now()
+	s.eventually(func() bool {
+		if now := sent.bytes.Load(); now != last {
+			last, since = now, time.Now()
+		}
+		return last > 0 && time.Since(since) > 2*time.Second
+	}, "nothing more is read")
+}
+
+// smallBuffers returns a client whose sockets hold little.
+func smallBuffers(t *testing.T) *http.Client {
+	t.Helper()
+	dialer := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+	}}
+	transport := &http.Transport{DialContext: dialer.DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 // items writes envelopes as they are read.

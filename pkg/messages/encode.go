@@ -43,15 +43,19 @@ func Encode(t *Task) (*Message, error) {
 }
 
 func encodeBody(t *Task) []byte {
-	args, kwargs, embed := orDefault(t.Args, "[]"), orDefault(t.Kwargs, "{}"), orDefault(t.Embed, defaultEmbed)
-	body := make([]byte, 0, len(args)+len(kwargs)+len(embed)+6)
-	body = append(body, '[')
-	body = append(body, args...)
-	body = append(body, ", "...)
-	body = append(body, kwargs...)
-	body = append(body, ", "...)
-	body = append(body, embed...)
+	const most = len("[[], {}, " + defaultEmbed + "]")
+	body := make([]byte, 0, len(t.Args)+len(t.Kwargs)+len(t.Embed)+most)
+	body = appendOr(append(body, '['), t.Args, "[]")
+	body = appendOr(append(body, ", "...), t.Kwargs, "{}")
+	body = appendOr(append(body, ", "...), t.Embed, defaultEmbed)
 	return append(body, ']')
+}
+
+func appendOr(body []byte, raw json.RawMessage, empty string) []byte {
+	if len(raw) == 0 {
+		return append(body, empty...)
+	}
+	return append(body, raw...)
 }
 
 func orDefault(raw json.RawMessage, empty string) []byte {
@@ -81,11 +85,11 @@ func encodeHeaders(t *Task) map[string]any {
 	h["parent_id"] = orNil(t.ParentID)
 	h["argsrepr"] = t.ArgsRepr
 	if t.ArgsRepr == "" {
-		h["argsrepr"] = pythonRepr(orDefault(t.Args, "[]"), true)
+		h["argsrepr"] = or(pythonRepr(t.Args, true), "()")
 	}
 	h["kwargsrepr"] = t.KwargsRepr
 	if t.KwargsRepr == "" {
-		h["kwargsrepr"] = pythonRepr(orDefault(t.Kwargs, "{}"), false)
+		h["kwargsrepr"] = or(pythonRepr(t.Kwargs, false), "{}")
 	}
 	h["origin"] = t.Origin
 	if t.Origin == "" {

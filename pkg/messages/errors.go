@@ -3,6 +3,7 @@ package messages
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The outcomes of a publish that is not confirmed. Each is wrapped with what
@@ -22,6 +23,8 @@ var (
 	ErrRefused = errors.New("broker refused the message")
 	// ErrOverloaded: as many messages as allowed are in flight; not sent.
 	ErrOverloaded = errors.New("too many messages in flight, message not sent")
+	// ErrQueueFull: as many messages as allowed wait in the queue; not sent.
+	ErrQueueFull = errors.New("queue is full, message not sent")
 	// ErrUnconfirmed: it was sent, but the deadline came before the broker's
 	// word. It may or may not be in the queue; only the same id is a safe
 	// second try.
@@ -38,6 +41,20 @@ var (
 	// ErrStoreUnavailable: Redis did not answer in time.
 	ErrStoreUnavailable = errors.New("result store unavailable")
 )
+
+// QueueFullError is an [ErrQueueFull] with what the caller may want to know.
+type QueueFullError struct {
+	Queue string
+	Limit int
+	// RetryAfter is when there may be room again.
+	RetryAfter time.Duration
+}
+
+func (e *QueueFullError) Error() string {
+	return fmt.Sprintf("%v: %d messages wait in %q", ErrQueueFull, e.Limit, e.Queue)
+}
+
+func (e *QueueFullError) Unwrap() error { return ErrQueueFull }
 
 // InvalidError says which field of a task breaks which rule.
 type InvalidError struct {

@@ -89,10 +89,15 @@ type Options struct {
 	ForeignQueues []string
 	// MaxBody is the largest request body in bytes, 1 MiB by default.
 	MaxBody int64
-	// PublishTimeout bounds a publish, 2 s by default; ReadTimeout one
-	// question to the result store, 2 s by default.
-	PublishTimeout time.Duration
-	ReadTimeout    time.Duration
+	// PublishTimeout bounds a publish, 2 s by default, and MaxPublishTimeout
+	// what a client may ask for instead, 30 s by default; ReadTimeout bounds
+	// one question to the result store, 2 s by default.
+	PublishTimeout    time.Duration
+	MaxPublishTimeout time.Duration
+	ReadTimeout       time.Duration
+	// MaxInFlight is the most submissions that may be in flight, 4000 by
+	// default. While the broker does not keep up it is fewer.
+	MaxInFlight int
 	// MaxWait caps "Prefer: wait", 60 s by default.
 	MaxWait time.Duration
 	// Retention is how long a record is kept at most after the creation of
@@ -110,15 +115,17 @@ func (o Options) withDefaults() Options {
 	if o.Version == "" {
 		o.Version = "dev"
 	}
+	o.MaxInFlight = orDefault(o.MaxInFlight, 4000)
 	o.MaxBody = orDefault(o.MaxBody, 1<<20)
 	o.PublishTimeout = orDefault(o.PublishTimeout, 2*time.Second)
+	o.MaxPublishTimeout = max(orDefault(o.MaxPublishTimeout, 30*time.Second), o.PublishTimeout)
 	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
 	o.MaxWait = orDefault(o.MaxWait, time.Minute)
 	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
 	return o
 }
 
-func orDefault[T int64 | time.Duration](v, otherwise T) T {
+func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 	if v > 0 {
 		return v
 	}
@@ -151,12 +158,15 @@ func (o Options) validate() error {
 type API struct {
 	opts     Options
 	handler  http.Handler
+	origin   string // of the tasks
 	foreign  map[string]bool
 	catalog  *catalog
 	options  []param[submitOptions]
 	filters  []param[listQuery]
 	metrics  *metrics
+	limiter  *limiter
 	times    batchTimes
+	batches  slots
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -167,18 +177,23 @@ func New(o Options) (*API, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	o = o.withDefaults()
 	a := &API{
-		opts:     o.withDefaults(),
+		opts:     o,
+		origin:   messages.Origin(),
 		foreign:  map[string]bool{},
 		options:  optionParams(),
 		filters:  filterParams(),
 		times:    defaultBatchTimes(),
+		batches:  make(slots, batchesTogether),
+		limiter:  newLimiter(o.MaxInFlight),
 		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
 	}
 	for _, q := range o.ForeignQueues {
 		a.foreign[q] = true
 	}
+	a.limiter.show(o.Metrics)
 	e := echo.New()
 	e.HTTPErrorHandler = echoError
 	static, err := a.register(e)

@@ -2,15 +2,16 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 const (
@@ -19,17 +20,31 @@ const (
 	// together. One item alone may have more.
 	batchWindow = 256
 	batchBytes  = 256 << 10
+	// batchesTogether is how many items of all batches may wait for their
+	// confirm. The publisher takes a few times as many: there is always room for
+	// single submissions, and many batches wait for one another instead of
+	// failing for want of room.
+	batchesTogether = 1024
 	// batchFlush is how long an answer waits for company.
 	batchFlush = 50 * time.Millisecond
-	// batchChunk is how many bytes of answers are written at a time.
-	batchChunk = 16 << 10
+	// batchChunk is how many bytes of answers are written at a time: so many the
+	// client has to take within the time of a write, or none of them.
+	batchChunk = 4 << 10
+	// batchGroup is how many items are waited for together, that the writer is
+	// not woken for each of them.
+	batchGroup = 32
+	// batchSteps is the part of its time that an item may have less than others.
+	batchSteps = 200
 )
 
 // batchTimes bound how long a batch may stand still. They do not bound how
 // long it may take as a whole.
 type batchTimes struct {
 	// read is how long the next bytes of the request may let us wait, write
-	// how long the client may take none of the answers.
+	// how long the client may take none of the answers. We hear of what it
+	// takes in steps only: a system tells of the room in its buffers when there
+	// is much of it, and one that reads an answer a second needs ten minutes to
+	// make 64 KiB of room.
 	read, write time.Duration
 	// grace is how long a batch goes on when the server is about to stop, and
 	// once more for the client to take its answers.
@@ -37,7 +52,7 @@ type batchTimes struct {
 }
 
 func defaultBatchTimes() batchTimes {
-	return batchTimes{read: 30 * time.Second, write: 30 * time.Second, grace: 5 * time.Second}
+	return batchTimes{read: 30 * time.Second, write: 15 * time.Minute, grace: 5 * time.Second}
 }
 
 // submitBatch is POST /v1/batches. It answers 200 as soon as there is an item;
@@ -82,29 +97,32 @@ type batch struct {
 	room *room
 	// parent and state are the trace that all items are part of.
 	parent, state string
-	// order holds the items that have no answer yet, in their order.
+	// order holds the items that the writer has not seen yet, in their order.
 	order   chan *batchItem
 	running sync.WaitGroup
+	// awaited is the item that the writer waits for, wake tells it.
+	awaited atomic.Pointer[batchItem]
+	wake    chan struct{}
 	// answered and failed are counted by the writer.
 	answered, failed int
 	worst            *problem
 }
 
-// batchItem is one item between the reader and the writer.
+// batchItem is one item between the reader and the writer. What became of it
+// is set before done.
 type batchItem struct {
 	index   int
 	size    int // of what is held for it
-	done    chan struct{}
 	taskID  string
 	problem *problem
-	text    []byte
+	text    []byte // the answer, if it is a problem
+	done    atomic.Bool
 }
 
 func newBatch(a *API, h http.Header) *batch {
 	b := &batch{
-		api: a, room: newRoom(batchBytes),
-		// The writer holds one more.
-		order: make(chan *batchItem, batchWindow-1),
+		api: a, room: newRoom(batchWindow, batchBytes),
+		order: make(chan *batchItem, batchWindow), wake: make(chan struct{}, 1),
 	}
 	b.parent, b.state = traceContext(h)
 	return b
@@ -116,55 +134,73 @@ func newBatch(a *API, h http.Header) *batch {
 func (b *batch) read(ctx context.Context, items splitter) {
 	defer b.running.Wait()
 	defer close(b.order)
+	var bounded context.Context //nolint:contextcheck // it is made of ctx before it is used
+	var begun time.Time
 	for index := 0; ; index++ {
 		p, more := items.next()
-		if !more || !b.room.enter(ctx, len(p.raw)) {
+		if !more || !b.room.enter(ctx, len(p.raw)) || !b.api.batches.enter(ctx) {
 			return
 		}
-		it := &batchItem{index: index, size: len(p.raw), done: make(chan struct{})}
-		select {
-		case b.order <- it:
-		case <-ctx.Done():
-			return
+		it := &batchItem{index: index, size: len(p.raw)}
+		b.order <- it // there is room in it as well
+		if now := time.Now(); bounded == nil || now.Sub(begun) > b.api.opts.PublishTimeout/batchSteps {
+			bounded, begun = b.bound(ctx), now //nolint:fatcontext // it is made of ctx, not of the one before
 		}
-		if s, ok := b.prepare(ctx, it, p); ok {
-			b.running.Go(func() { b.send(ctx, it, s) })
-		} else {
-			b.finish(it)
-		}
+		b.start(bounded, it, p)
 		if p.last {
 			return
 		}
 	}
 }
 
-// prepare does with an item what POST /v1/tasks does with its body; false when
-// it cannot be sent. The reader does that for one item after the other: many
-// goroutines would each have to grow a stack for it.
-func (b *batch) prepare(ctx context.Context, it *batchItem, p piece) (s submission, ok bool) {
-	defer it.keepPanic()
-	if p.err != nil {
-		it.problem = problemOf(p.err)
-		return s, false
+// start sends an item, or finishes it at once.
+func (b *batch) start(ctx context.Context, it *batchItem, p piece) {
+	s, m := b.prepare(ctx, it, p)
+	if m == nil {
+		b.finish(it)
+		return
 	}
-	s, err := b.api.prepareEnvelope(ctx, p.raw, nil, 0)
+	b.running.Go(func() { b.send(ctx, it, s, m) })
+}
+
+// bound returns a context with the time of a publish. The items of a moment
+// share it: to make one for each would be a third of all that is done for them.
+func (b *batch) bound(ctx context.Context) context.Context {
+	bounded, cancel := context.WithTimeout(ctx, b.api.opts.PublishTimeout)
+	context.AfterFunc(bounded, cancel)
+	return bounded
+}
+
+// prepare does with an item what POST /v1/tasks does with its body; nil when it
+// cannot be sent. The reader does that for one item after the other: many
+// goroutines would each have to grow a stack for it.
+func (b *batch) prepare(ctx context.Context, it *batchItem, p piece) (s submission, m *messages.Message) {
+	defer it.keepPanic()
+	err := p.err
+	if err == nil {
+		s, err = b.api.prepareEnvelope(ctx, p.raw, nil, 0)
+	}
+	if err == nil {
+		s.task.TraceParent, s.task.TraceState = b.parent, b.state
+		m, err = encode(s)
+	}
 	if err != nil {
 		it.problem = problemOf(err)
-		return s, false
+		return s, nil
 	}
-	s.task.TraceParent, s.task.TraceState = b.parent, b.state
-	return s, true
+	return s, m
 }
 
 // send waits for the broker's word about one item.
-func (b *batch) send(ctx context.Context, it *batchItem, s submission) {
+func (b *batch) send(ctx context.Context, it *batchItem, s submission, m *messages.Message) {
 	defer b.finish(it)
 	defer it.keepPanic()
-	if _, err := b.api.send(ctx, nil, s); err != nil {
+	if err := s.problem(b.api.enqueue(ctx, s, m)); err != nil {
 		it.problem = problemOf(err)
 		return
 	}
 	it.taskID = s.task.ID
+	b.api.record(s.task)
 }
 
 // keepPanic is to be deferred: an item that is a bug fails alone.
@@ -174,12 +210,22 @@ func (it *batchItem) keepPanic() {
 	}
 }
 
-// finish writes the answer down.
+// finish lets the writer have the item.
 func (b *batch) finish(it *batchItem) {
-	it.text = it.answer()
-	b.room.exchange(it.size, len(it.text))
+	b.api.batches.leave()
+	if it.problem != nil {
+		it.text = appendProblem(it.index, it.problem)
+		b.room.exchange(it.size, len(it.text))
+		it.size = len(it.text)
+	}
 	b.api.metrics.submitted(it.problem)
-	close(it.done)
+	it.done.Store(true)
+	if b.awaited.Load() == it {
+		select {
+		case b.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // answer writes the answers until all are written, or the client or the
@@ -187,21 +233,33 @@ func (b *batch) finish(it *batchItem) {
 func (b *batch) answer(ctx context.Context, s *stream, form batchForm) error {
 	tick := time.NewTicker(batchFlush)
 	defer tick.Stop()
+	group := make([]*batchItem, 0, batchGroup)
 	next := form.opening
 	for {
-		it, err := b.nextAnswer(ctx, s, tick.C)
-		if errors.Is(err, io.EOF) {
+		var err error
+		if group, err = b.nextGroup(ctx, s, tick.C, group[:0]); err != nil {
+			return err
+		}
+		if len(group) == 0 {
 			break
 		}
-		if err != nil {
+		// Confirms mostly come in order: with the last one all are there.
+		if _, err := b.await(ctx, s, tick.C, group[len(group)-1]); err != nil {
 			return err
 		}
-		if err := s.write(next, it.text, form.after); err != nil {
-			return err
+		for _, it := range group {
+			for done := false; !done; {
+				if done, err = b.await(ctx, s, tick.C, it); err != nil {
+					return err
+				}
+			}
+			if err := s.write(next, it, form.after); err != nil {
+				return err
+			}
+			next = form.between
+			b.count(it)
 		}
-		next = form.between
-		b.count(it)
-		b.room.exchange(len(it.text), 0)
+		b.leave(group)
 	}
 	if b.answered > 0 {
 		next = ""
@@ -212,25 +270,24 @@ func (b *batch) answer(ctx context.Context, s *stream, form batchForm) error {
 	return s.finish()
 }
 
-// nextAnswer returns the next item once its answer is known, and [io.EOF]
-// after the last one. It flushes what was written before when the client may
-// be waiting for it: when the reader waits for the client, and from time to
-// time.
-func (b *batch) nextAnswer(ctx context.Context, s *stream, tick <-chan time.Time) (*batchItem, error) {
-	var it *batchItem
-	for order, done := b.order, (chan struct{})(nil); ; {
+// nextGroup returns the next items, a few of those that are on their way; none
+// after the last one.
+func (b *batch) nextGroup(ctx context.Context, s *stream, tick <-chan time.Time, group []*batchItem) ([]*batchItem, error) {
+	few := min(len(b.order)/4, batchGroup-1)
+	for {
 		hungry := s.hungry
-		if it != nil || len(b.order) > 0 {
+		if len(b.order) > 0 {
 			hungry = nil // there is more to come
 		}
 		select {
-		case next, ok := <-order:
+		case it, ok := <-b.order:
 			if !ok {
-				return nil, io.EOF
+				return group, nil
 			}
-			it, order, done = next, nil, next.done
-		case <-done:
-			return it, nil
+			for group = append(group, it); few > 0; few-- {
+				group = append(group, <-b.order)
+			}
+			return group, nil
 		case <-hungry:
 			if err := s.flush(); err != nil {
 				return nil, err
@@ -243,6 +300,31 @@ func (b *batch) nextAnswer(ctx context.Context, s *stream, tick <-chan time.Time
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// await waits until the item is done; false when it is not after a while, and
+// then what was written is flushed.
+func (b *batch) await(ctx context.Context, s *stream, tick <-chan time.Time, it *batchItem) (done bool, err error) {
+	b.awaited.Store(it)
+	for !it.done.Load() {
+		select {
+		case <-b.wake: // perhaps for another one
+		case <-tick:
+			return false, s.flush()
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return true, nil
+}
+
+// leave makes room for as many items as were answered.
+func (b *batch) leave(answered []*batchItem) {
+	bytes := 0
+	for _, it := range answered {
+		bytes += it.size
+	}
+	b.room.leave(len(answered), bytes)
 }
 
 func (b *batch) count(it *batchItem) {
@@ -278,50 +360,4 @@ func (b *batch) log(ctx context.Context, err error) {
 		f = append(f, zap.Error(err))
 	}
 	line.Write(f...)
-}
-
-// room bounds the bytes that a batch holds.
-type room struct {
-	limit int
-	freed chan struct{}
-
-	mu   sync.Mutex
-	used int
-}
-
-func newRoom(limit int) *room { return &room{limit: limit, freed: make(chan struct{}, 1)} }
-
-// enter waits until there is room for n bytes, or nothing else is in it; false
-// when ctx ended first.
-func (r *room) enter(ctx context.Context, n int) bool {
-	for !r.take(n) {
-		select {
-		case <-r.freed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-func (r *room) take(n int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.used > 0 && r.used+n > r.limit {
-		return false
-	}
-	r.used += n
-	return true
-}
-
-// exchange lets bytes go and takes others in their place, whether or not there
-// is room for them.
-func (r *room) exchange(out, in int) {
-	r.mu.Lock()
-	r.used += in - out
-	r.mu.Unlock()
-	select {
-	case r.freed <- struct{}{}:
-	default:
-	}
 }

@@ -62,12 +62,11 @@ type batchAnswer struct {
 	Problem *problem       `json:"problem,omitempty" doc:"Why the item was not submitted: what POST /v1/tasks would have answered."`
 }
 
-// answer writes the answer to the item, without an end of line.
-func (it *batchItem) answer() []byte {
-	if it.problem != nil {
-		return appendProblem(it.index, it.problem)
+// appendAnswer writes the answer to the item, without an end of line.
+func (it *batchItem) appendAnswer(out []byte) []byte {
+	if it.text != nil {
+		return append(out, it.text...)
 	}
-	out := make([]byte, 0, 128)
 	out = append(out, `{"index":`...)
 	out = strconv.AppendInt(out, int64(it.index), 10)
 	out = append(out, `,"status":202,"task_id":`...)

@@ -128,10 +128,14 @@ func (s *stream) stopWith(ctx context.Context, draining <-chan struct{}) {
 	_ = s.conn.SetWriteDeadline(s.until)
 }
 
-// write adds to what is written. It is called by one goroutine only, as are
-// flush and finish.
-func (s *stream) write(before string, text []byte, after string) error {
-	s.out = append(append(append(s.out, before...), text...), after...)
+// write adds the answer to an item, if there is one. It is called by one
+// goroutine only, as are flush and finish.
+func (s *stream) write(before string, it *batchItem, after string) error {
+	s.out = append(s.out, before...)
+	if it != nil {
+		s.out = it.appendAnswer(s.out)
+	}
+	s.out = append(s.out, after...)
 	if len(s.out) < batchChunk {
 		return nil
 	}

@@ -29,6 +29,7 @@ const (
 type version struct {
 	entry  messages.CatalogEntry
 	schema *jsonschema.Schema
+	glance *glance
 }
 
 // snapshot is a copy of the catalog with everything that requests need ready.
@@ -136,7 +137,7 @@ func (c *catalog) take(entries []messages.CatalogEntry) {
 			// The worker checks its input itself; better late than never.
 			c.log.Warn("input schema not usable, input is not checked", zap.String("kind", e.Name), zap.Error(err))
 		}
-		s.tasks[e.Name] = append(s.tasks[e.Name], version{entry: e, schema: schema})
+		s.tasks[e.Name] = append(s.tasks[e.Name], version{entry: e, schema: schema, glance: newGlance(schema)})
 	}
 	for name, versions := range s.tasks {
 		s.tasks[name] = living(versions)
@@ -238,6 +239,9 @@ func (v version) check(input func(messages.CatalogEntry) (json.RawMessage, []fie
 	raw, errs := input(v.entry)
 	if len(errs) > 0 {
 		return errs
+	}
+	if v.glance.fits(raw) {
+		return nil
 	}
 	return inputErrors(v.schema, raw)
 }

@@ -55,12 +55,28 @@ func (a *API) prepareEnvelope(ctx context.Context, body json.RawMessage, errs []
 	return a.submission(t, e.options, entry, wait), nil
 }
 
-// readEnvelope takes the envelope apart and reports every fault.
+// readEnvelope takes the envelope apart and reports every fault. The body was
+// checked to be JSON.
 func (a *API) readEnvelope(body json.RawMessage, now time.Time) (envelope, []fieldError) {
 	e := envelope{options: submitOptions{now: now}}
-	var values map[string]json.RawMessage
-	if err := json.Unmarshal(body, &values); err != nil || values == nil {
+	if body[0] != '{' {
 		return e, []fieldError{atPointer("", "must be an object with task, args, kwargs and options")}
+	}
+	var task, options json.RawMessage
+	var unknown []string
+	for key, value := range members(body) {
+		switch name := unquote(key); string(name) {
+		case "task":
+			task = value
+		case "args":
+			e.args = value
+		case "kwargs":
+			e.kwargs = value
+		case "options":
+			options = value
+		default:
+			unknown = append(unknown, string(name))
+		}
 	}
 	var errs []fieldError
 	add := func(pointer, rule string) {
@@ -68,29 +84,30 @@ func (a *API) readEnvelope(body json.RawMessage, now time.Time) (envelope, []fie
 			errs = append(errs, atPointer(pointer, rule))
 		}
 	}
-	add("/task", e.readTask(values["task"]))
-	e.args, e.kwargs = values["args"], values["kwargs"]
+	add("/task", e.readTask(task))
 	add("/args", shape(&e.args, '[', "must be an array"))
 	add("/kwargs", shape(&e.kwargs, '{', "must be an object"))
-	if raw := values["options"]; len(raw) > 0 && string(raw) != "null" {
-		errs = append(errs, parseOptions(a.options, raw, "/options", &e.options)...)
+	if len(options) > 0 && string(options) != "null" {
+		errs = append(errs, parseOptions(a.options, options, "/options", &e.options)...)
 	}
 	errs = append(errs, e.options.conflicts(func(name, detail string) fieldError { return atPointer("/options/"+name, detail) })...)
-	for _, name := range sortedKeys(values) {
-		if !slices.Contains([]string{"task", "args", "kwargs", "options"}, name) {
-			add("/"+escapePointer(name), "is not a field of the envelope; there are task, args, kwargs and options")
-		}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		add("/"+escapePointer(name), "is not a field of the envelope; there are task, args, kwargs and options")
 	}
 	return e, errs
 }
 
 func (e *envelope) readTask(raw json.RawMessage) string {
-	if len(raw) == 0 {
+	switch {
+	case len(raw) == 0:
 		return "is required"
-	}
-	if err := json.Unmarshal(raw, &e.task); err != nil {
+	case string(raw) == "null":
+		return nameRule("", 255)
+	case raw[0] != '"':
 		return "must be a string"
 	}
+	e.task = string(unquote(raw))
 	return nameRule(e.task, 255)
 }
 
@@ -142,6 +159,9 @@ func queueNeeded(err error) error {
 
 // input merges the arguments in the way the worker will.
 func (e envelope) input(entry messages.CatalogEntry) (json.RawMessage, []fieldError) {
+	if e.args == nil && e.kwargs != nil {
+		return e.kwargs, nil
+	}
 	input, err := messages.Input(e.args, e.kwargs, entry.Params)
 	if wrong, ok := errors.AsType[*messages.InvalidError](err); ok {
 		return nil, []fieldError{atPointer("/"+strings.Replace(escapePointer(wrong.Field), ".", "/", 1), wrong.Rule)}

@@ -10,7 +10,7 @@ import (
 func singleHeaders(next http.Handler) http.Handler {
 	single := []string{
 		"Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Host", "Idempotency-Key",
-		"Origin", "Sec-Fetch-Site", "Traceparent", "X-Request-Id",
+		"Origin", "Request-Timeout", "Sec-Fetch-Site", "Traceparent", "X-Request-Id",
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, name := range single {

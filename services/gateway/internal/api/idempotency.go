@@ -91,8 +91,8 @@ func (a *API) oncePerKey(options func(c *call) submitOptions, submit handler) ha
 			return nil, err
 		}
 		o := options(c)
-		h := &held{Reservation: newReservation(ctx, c, key, o), until: time.Now().Add(a.opts.PublishTimeout)}
-		reserved, err := a.reserve(ctx, h)
+		h := &held{Reservation: newReservation(ctx, c, key, o), until: time.Now().Add(c.timeout)}
+		reserved, err := a.reserve(ctx, h, c.timeout)
 		switch {
 		case err != nil:
 			return nil, err
@@ -132,10 +132,10 @@ func (a *API) envelopeOptions(c *call) submitOptions {
 }
 
 // reserve asks for the key within the time of the submission.
-func (a *API) reserve(ctx context.Context, h *held) (Reserved, error) {
-	bounded, cancel := context.WithTimeout(ctx, min(a.opts.ReadTimeout, a.opts.PublishTimeout))
+func (a *API) reserve(ctx context.Context, h *held, timeout time.Duration) (Reserved, error) {
+	bounded, cancel := context.WithTimeout(ctx, min(a.opts.ReadTimeout, timeout))
 	defer cancel()
-	reserved, err := a.opts.Keys.Reserve(bounded, h.Reservation, a.opts.PublishTimeout+leaseMargin)
+	reserved, err := a.opts.Keys.Reserve(bounded, h.Reservation, timeout+leaseMargin)
 	if err == nil {
 		return reserved, nil
 	}
@@ -251,7 +251,7 @@ func certainlyNotSent(err error) bool {
 	}
 	for _, harmless := range []error{
 		messages.ErrBrokerUnavailable, messages.ErrNotSent, messages.ErrQueueMissing,
-		messages.ErrQueueUnavailable, messages.ErrRefused, messages.ErrOverloaded,
+		messages.ErrQueueUnavailable, messages.ErrQueueFull, messages.ErrRefused, messages.ErrOverloaded,
 	} {
 		if errors.Is(err, harmless) {
 			return true

@@ -149,6 +149,7 @@ func TestKeyIsReleasedWhenNothingWasSent(t *testing.T) {
 		{"queue unavailable", messages.ErrQueueUnavailable, sleepTask, `{"duration":1}`},
 		{"refused", messages.ErrRefused, sleepTask, `{"duration":1}`},
 		{"overloaded", messages.ErrOverloaded, sleepTask, `{"duration":1}`},
+		{"queue full", &messages.QueueFullError{Queue: "q", Limit: 7}, sleepTask, `{"duration":1}`},
 		{"not publishable", &messages.InvalidError{Field: "f", Rule: "r"}, sleepTask, `{"duration":1}`},
 		{"invalid input", nil, sleepTask, `{"duration":0}`},
 		{"invalid option", nil, sleepTask + "?countdown=x", `{"duration":1}`},

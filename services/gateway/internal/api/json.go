@@ -25,6 +25,14 @@ const (
 // another the last) and without absurd numbers. The error is a [*problem] that
 // names the position.
 func checkJSON(data []byte) error {
+	if soundJSON(data) {
+		return nil
+	}
+	return faultOf(data)
+}
+
+// faultOf checks step by step, and says what is wrong and where.
+func faultOf(data []byte) error {
 	if len(data) == 0 {
 		return newProblem(slugEmptyBody, "send a JSON object; {} when there is no input")
 	}
@@ -182,7 +190,7 @@ type keySet struct {
 // add reports false when the key, a JSON string with its quotes, is there.
 func (s *keySet) add(raw []byte) bool {
 	const few = 16
-	key := keyText(raw)
+	key := string(unquote(raw)) // escapes may hide that two are the same
 	if s.many != nil {
 		n := len(s.many)
 		s.many[key] = struct{}{}
@@ -201,12 +209,12 @@ func (s *keySet) add(raw []byte) bool {
 	return true
 }
 
-// keyText is what the key means: escapes may hide that two are the same.
-func keyText(raw []byte) string {
+// unquote returns what a JSON string means; it shares its bytes where it can.
+func unquote(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1])
+		return raw[1 : len(raw)-1]
 	}
-	var key string
-	_ = json.Unmarshal(raw, &key)
-	return key
+	var text string
+	_ = json.Unmarshal(raw, &text)
+	return []byte(text)
 }

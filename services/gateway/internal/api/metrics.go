@@ -32,6 +32,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// show lets the limit be seen.
+func (l *limiter) show(r prometheus.Registerer) {
+	if r == nil {
+		return
+	}
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lovage_submissions_limit", Help: "How many submissions may be in flight at present; further ones are refused as overloaded.",
+		}, func() float64 { limit, _ := l.state(); return limit }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lovage_submissions_in_flight", Help: "Submissions of the last two seconds that wait for the broker's word; items of batches do not count.",
+		}, func() float64 { _, inFlight := l.state(); return float64(inFlight) }),
+	)
+}
+
 // accepted is the outcome of a submission without a problem.
 const accepted = "accepted"
 

@@ -94,6 +94,8 @@ func level(status int, x *exchange) zapcore.Level {
 	switch {
 	case x.problem != nil && x.problem.kind == slugInternal:
 		return zapcore.ErrorLevel
+	case x.problem != nil && x.problem.kind == slugOverloaded:
+		return zapcore.DebugLevel // a line for each would add to the load; they are counted
 	case status >= http.StatusInternalServerError:
 		return zapcore.WarnLevel
 	case status >= http.StatusBadRequest:

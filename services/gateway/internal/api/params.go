@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -51,17 +50,27 @@ func parseQuery[T any](table []param[T], query string, into *T) []fieldError {
 	return errs
 }
 
-// parseOptions reads the options of an envelope, a JSON object.
+// parseOptions reads the options of an envelope, an object in JSON that was
+// checked.
 func parseOptions[T any](table []param[T], raw json.RawMessage, pointer string, into *T) []fieldError {
-	var values map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &values); err != nil {
+	if raw[0] != '{' {
 		return []fieldError{atPointer(pointer, "must be an object")}
 	}
+	given := make([][]byte, len(table))
+	var unknown []string
+	for key, value := range members(raw) {
+		name := unquote(key)
+		at := slices.IndexFunc(table, func(p param[T]) bool { return p.name == string(name) })
+		if at < 0 {
+			unknown = append(unknown, string(name))
+			continue
+		}
+		given[at] = value
+	}
 	var errs []fieldError
-	for _, p := range table {
-		value, given := values[p.name]
-		delete(values, p.name)
-		if !given || string(value) == "null" {
+	for i, p := range table {
+		value := given[i]
+		if value == nil || string(value) == "null" {
 			continue
 		}
 		text, rule := scalarText(value, p.schema)
@@ -72,7 +81,8 @@ func parseOptions[T any](table []param[T], raw json.RawMessage, pointer string, 
 			errs = append(errs, atPointer(pointer+"/"+p.name, rule))
 		}
 	}
-	for _, name := range sortedKeys(values) {
+	slices.Sort(unknown)
+	for _, name := range unknown {
 		errs = append(errs, atPointer(pointer+"/"+escapePointer(name), "is not an option; there are "+names(table)))
 	}
 	return errs
@@ -80,36 +90,23 @@ func parseOptions[T any](table []param[T], raw json.RawMessage, pointer string, 
 
 // scalarText returns the text of a JSON value whose type the schema allows.
 func scalarText(value json.RawMessage, s *huma.Schema) (text, rule string) {
-	types := []string{s.Type}
-	for _, one := range s.OneOf {
-		types = append(types, one.Type)
+	kind := valueType(value)
+	takes := func(s *huma.Schema) bool {
+		return s.Type == kind || kind == huma.TypeNumber && s.Type == huma.TypeInteger
 	}
-	kind := scalarType(value)
-	if !slices.Contains(types, kind) && (kind != huma.TypeNumber || !slices.Contains(types, huma.TypeInteger)) {
-		types = slices.DeleteFunc(types, func(t string) bool { return t == "" })
+	if !takes(s) && !slices.ContainsFunc(s.OneOf, takes) {
+		var types []string
+		for _, one := range append([]*huma.Schema{s}, s.OneOf...) {
+			if one.Type != "" {
+				types = append(types, one.Type)
+			}
+		}
 		return "", "must be of type " + strings.Join(types, " or ")
 	}
 	if kind == huma.TypeString {
-		_ = json.Unmarshal(value, &text)
-		return text, ""
+		return string(unquote(value)), ""
 	}
 	return string(value), ""
-}
-
-func scalarType(value json.RawMessage) string {
-	value = bytes.TrimSpace(value)
-	switch value[0] {
-	case '"':
-		return huma.TypeString
-	case 't', 'f':
-		return huma.TypeBoolean
-	case '{':
-		return huma.TypeObject
-	case '[':
-		return huma.TypeArray
-	default:
-		return huma.TypeNumber
-	}
 }
 
 // document lists the table as OpenAPI query parameters.

@@ -89,6 +89,8 @@ const (
 	slugKeyInFlight    slug = "idempotency-key-in-flight"
 	slugNoKeyStore     slug = "idempotency-store-unavailable"
 	slugUnconfirmed    slug = "publish-unconfirmed"
+	slugQueueFull      slug = "queue-full"
+	slugOverloaded     slug = "overloaded"
 	slugStopping       slug = "stopping"
 	slugInternal       slug = "internal"
 )
@@ -105,9 +107,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [37]problemKind {
+func kinds() [38]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [37]problemKind{
+	return [38]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -141,8 +143,9 @@ func kinds() [37]problemKind {
 		{"not-sent", http.StatusServiceUnavailable, "Not sent in time", true, soon, messages.ErrNotSent},
 		{"queue-missing", http.StatusServiceUnavailable, "Queue does not exist", true, later, messages.ErrQueueMissing},
 		{"queue-unavailable", http.StatusServiceUnavailable, "Queue unavailable", true, later, messages.ErrQueueUnavailable},
+		{slugQueueFull, http.StatusTooManyRequests, "Queue is full", true, later, messages.ErrQueueFull},
 		{"refused", http.StatusServiceUnavailable, "Broker refused the task", true, later, messages.ErrRefused},
-		{"overloaded", http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},
+		{slugOverloaded, http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},
 		{slugStopping, http.StatusServiceUnavailable, "Gateway is stopping", true, soon, nil},
 		{slugInternal, http.StatusInternalServerError, "Internal error", false, 0, nil},
 	}

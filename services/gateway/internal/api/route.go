@@ -6,16 +6,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 )
 
-// call is a request as a handler sees it. It is the input of every operation:
-// huma routes and documents, while parameters and bodies are read by this
-// package, because a payload must pass through as the very bytes that came, and
-// because every fault must be told in one answer of one form.
+// call is a request as a handler sees it. huma routes and documents, while
+// parameters and bodies are read by this package, because a payload must pass
+// through as the very bytes that came, and because every fault must be told in
+// one answer of one form.
 type call struct {
 	request *http.Request
 	writer  http.ResponseWriter
@@ -25,25 +26,26 @@ type call struct {
 	name   string
 	absent bool
 	// body is set when it was read before the handler reads it, and held when
-	// the submission has an Idempotency-Key.
-	body []byte
-	held *held
+	// the submission has an Idempotency-Key. timeout is what a submission has
+	// for its publish.
+	body    []byte
+	held    *held
+	timeout time.Duration
 }
 
-// Resolve takes hold of the request. It is called by huma.
-func (c *call) Resolve(ctx huma.Context) []error {
+func newCall(ctx huma.Context) *call {
 	e := humaecho.Unwrap(ctx)
-	c.request, c.writer = e.Request(), e.Response()
+	c := &call{request: e.Request(), writer: e.Response()}
 	op := ctx.Operation()
 	exchangeOf(c.request.Context()).route = op.Path
 	for _, key := range []string{"name", "id"} {
-		if strings.Contains(op.Path, "{"+key+"}") {
+		if strings.HasSuffix(op.Path, "{"+key+"}") {
 			raw := ctx.Param(key)
 			c.absent = raw == "" || strings.Contains(raw, "/")
 			c.name = pathValue(c.request, raw)
 		}
 	}
-	return nil
+	return c
 }
 
 // pathValue undoes the escaping of a part of the path, which Echo leaves as it
@@ -65,63 +67,40 @@ type reply struct {
 	body   []byte
 }
 
-// output is what huma writes.
-type output struct {
-	Status      int
-	ContentType string `header:"Content-Type" hidden:"true"`
-	Body        []byte
-}
-
 type handler func(ctx context.Context, c *call) (*reply, error)
 
-// route registers a handler. The request body is added to the document only
-// afterwards: huma would read and check it otherwise.
+// route registers a handler and documents it.
 func route(api huma.API, op huma.Operation, body *huma.RequestBody, h handler) {
-	method, path := op.Method, op.Path
-	huma.Register(api, op, func(ctx context.Context, c *call) (*output, error) {
+	routeStream(api, op, body, func(c *call) {
 		if c.absent {
-			return failed(ctx, c, noResource()), nil
+			noResource().write(c.writer, c.request)
+			return
 		}
-		r, err := h(ctx, c)
+		r, err := h(c.request.Context(), c)
 		if err != nil {
-			return failed(ctx, c, problemOf(err)), nil
+			problemOf(err).write(c.writer, c.request)
+			return
 		}
-		return succeeded(c, r), nil
+		r.write(c.writer)
 	})
-	if item := api.OpenAPI().Paths[path]; method == http.MethodPost && item != nil {
-		item.Post.RequestBody = body
-	}
-}
-
-// streamed is written by the handler itself.
-type streamed struct {
-	Body func(huma.Context)
 }
 
 // routeStream registers a handler that writes its answer itself.
 func routeStream(api huma.API, op huma.Operation, body *huma.RequestBody, h func(c *call)) {
-	path := op.Path
-	huma.Register(api, op, func(_ context.Context, c *call) (*streamed, error) {
-		return &streamed{Body: func(huma.Context) { h(c) }}, nil
-	})
-	api.OpenAPI().Paths[path].Post.RequestBody = body
+	op.RequestBody = body
+	api.OpenAPI().AddOperation(&op)
+	api.Adapter().Handle(&op, func(ctx huma.Context) { h(newCall(ctx)) })
 }
 
-func succeeded(c *call, r *reply) *output {
+func (r *reply) write(w http.ResponseWriter) {
 	for name, value := range r.header {
-		c.writer.Header().Set(name, value)
+		w.Header().Set(name, value)
 	}
-	out := &output{Status: r.status, Body: r.body}
 	if len(r.body) > 0 {
-		out.ContentType = "application/json"
+		w.Header().Set("Content-Type", "application/json")
 	}
-	return out
-}
-
-func failed(ctx context.Context, c *call, p *problem) *output {
-	exchangeOf(ctx).fail(p)
-	p.header(c.writer.Header())
-	return &output{Status: p.Status, ContentType: problemType, Body: p.body()}
+	w.WriteHeader(r.status)
+	_, _ = w.Write(r.body) // a client that is gone hears nothing more
 }
 
 // jsonReply is a reply with v as its body.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -62,6 +63,11 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 			"(Idempotency-Replayed: true). A string in quotes, or the same without them; 1 to 255 characters.",
 		Schema: &huma.Schema{Type: huma.TypeString},
 	}
+	timeout := &huma.Param{
+		Name: timeoutHeader, In: "header", Example: "5",
+		Description: fmt.Sprintf("How many seconds RabbitMQ has to confirm the task; %v without this header. Then the answer is publish-unconfirmed.", a.opts.PublishTimeout.Seconds()),
+		Schema:      &huma.Schema{Type: huma.TypeNumber, Minimum: new(shortestTimeout.Seconds()), Maximum: new(a.opts.MaxPublishTimeout.Seconds())},
+	}
 	name := &huma.Param{
 		Name: "name", In: "path", Required: true, Description: "Kind of the task, see /v1/catalog.",
 		Schema: &huma.Schema{Type: huma.TypeString},
@@ -70,16 +76,16 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		OperationID: "submit-task", Method: http.MethodPost, Path: routeNamed, Tags: []string{tagTasks},
 		Summary:     "Submit a task by name",
 		Description: "The body is the task's own input. 202 means that the broker has confirmed the message.",
-		Parameters:  append([]*huma.Param{name, prefer, key, trace}, document(a.options)...),
+		Parameters:  append([]*huma.Param{name, prefer, key, timeout, trace}, document(a.options)...),
 		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
-	}, jsonBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.oncePerKey(a.queryOptions, a.submitNamed))
+	}, jsonBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.admitted(a.oncePerKey(a.queryOptions, a.submitNamed)))
 	route(h, huma.Operation{
 		OperationID: "submit-envelope", Method: http.MethodPost, Path: routeTasks, Tags: []string{tagTasks},
 		Summary:     "Submit any task",
 		Description: "For positional arguments, and for tasks that are not in the catalog: those need options.queue.",
-		Parameters:  []*huma.Param{prefer, key, trace},
+		Parameters:  []*huma.Param{prefer, key, timeout, trace},
 		Responses:   d.submitResponses(), DefaultStatus: http.StatusAccepted,
-	}, jsonBody(envelopeSchema(a.options)), a.oncePerKey(a.envelopeOptions, a.submitEnvelope))
+	}, jsonBody(envelopeSchema(a.options)), a.admitted(a.oncePerKey(a.envelopeOptions, a.submitEnvelope)))
 	body, responses := documentBatch(d, envelopeSchema(a.options))
 	routeStream(h, huma.Operation{
 		OperationID: "submit-batch", Method: http.MethodPost, Path: routeBatch, Tags: []string{tagTasks},

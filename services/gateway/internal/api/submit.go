@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +19,10 @@ type submission struct {
 	task  *messages.Task
 	delay time.Duration
 	wait  time.Duration
+	// timeout bounds the publish; the default if zero.
+	timeout time.Duration
+	// single tells a submission of its own from an item of a batch.
+	single bool
 }
 
 // submitNamed is POST /v1/tasks/{name}: the body is the task's own input.
@@ -71,6 +78,7 @@ func (a *API) submission(t *messages.Task, o submitOptions, entry messages.Catal
 	if t.Queue == "" {
 		t.Queue = entry.Queue
 	}
+	t.Origin = a.origin
 	t.ETA, t.Expires, t.MaxRetries = o.eta, o.expires, o.maxRetries
 	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult = o.timeLimit, o.softTimeLimit, o.ignoreResult
 	s := submission{task: t, delay: o.delay(), wait: wait}
@@ -92,6 +100,7 @@ func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error)
 		t.ID = c.held.ID
 	}
 	exchangeOf(ctx).taskID = t.ID
+	s.timeout, s.single = c.timeout, true
 	t.TraceParent, t.TraceState = traceContext(c.request.Header)
 	watch := a.watch(t.ID, s.wait)
 	defer watch.stop()
@@ -112,28 +121,47 @@ func (a *API) send(ctx context.Context, h *held, s submission) (*messages.Result
 	if err := a.publishOnce(ctx, h, s); err != nil {
 		return nil, err
 	}
-	pending := pendingRecord(s.task)
-	if !s.task.IgnoreResult {
+	return a.record(s.task), nil
+}
+
+// record leaves a record of a task that was published, and returns it.
+func (a *API) record(t *messages.Task) *messages.Result {
+	pending := pendingRecord(t)
+	if !t.IgnoreResult {
 		a.opts.Recorder.Record(pending)
 	}
-	return pending, nil
+	return pending
 }
 
 // publish returns when the broker has confirmed the message, or a problem that
 // says what is known about it.
 func (a *API) publish(ctx context.Context, s submission) error {
-	m, err := messages.Encode(s.task)
-	if err == nil {
-		bounded, cancel := context.WithTimeout(ctx, a.opts.PublishTimeout)
-		defer cancel()
-		err = a.opts.Publisher.Enqueue(bounded, s.task.Queue, s.delay, m)
+	m, err := encode(s)
+	if err != nil {
+		return err
 	}
+	bounded, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, a.opts.PublishTimeout))
+	defer cancel()
+	return s.problem(a.enqueue(bounded, s, m))
+}
+
+func encode(s submission) (*messages.Message, error) {
+	m, err := messages.Encode(s.task)
+	return m, s.problem(err)
+}
+
+// problem says what the error of a publish means for the task.
+func (s submission) problem(err error) error {
 	if err == nil {
 		return nil
 	}
 	p := problemOf(err)
 	p.TaskID = s.task.ID
-	if p.kind == slugUnconfirmed {
+	switch full, ok := errors.AsType[*messages.QueueFullError](err); {
+	case ok:
+		p.after = full.RetryAfter
+		p.Detail = fmt.Sprintf("%d tasks wait in queue %q, which is as many as may (LOVAGE_MAX_QUEUE_DEPTH); nothing was sent: add workers, or send it again after Retry-After", full.Limit, full.Queue)
+	case p.kind == slugUnconfirmed:
 		p.Detail = "the task was sent but the broker has not confirmed it in time: it may or may not run; submit again with this task_id, or GET it"
 	}
 	return p

@@ -236,6 +236,7 @@ func TestEveryPublishOutcomeIsAProblemOfItsOwn(t *testing.T) {
 		{messages.ErrQueueUnavailable, 503, "queue-unavailable"},
 		{messages.ErrRefused, 503, "refused"},
 		{messages.ErrOverloaded, 503, "overloaded"},
+		{&messages.QueueFullError{Queue: "q", Limit: 7, RetryAfter: 9 * time.Second}, 429, "queue-full"},
 		{messages.ErrUnconfirmed, 504, "publish-unconfirmed"},
 	} {
 		s := newServer(t)

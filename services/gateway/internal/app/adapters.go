@@ -35,6 +35,33 @@ func (c catalog) Catalog(ctx context.Context) ([]messages.CatalogEntry, error) {
 	return entries, err
 }
 
+// gate is the publisher of the API: it refuses what would make a queue longer
+// than allowed.
+type gate struct {
+	*rabbitmq.Publisher
+	depth *rabbitmq.Depth
+}
+
+// later is a delay beyond which nobody can tell how full the queue will be. A
+// shorter one is no way around a full queue: whoever is refused is not sent
+// away for longer.
+const later = time.Minute
+
+// Enqueue is that of the publisher, with [messages.ErrQueueFull] in addition.
+func (g gate) Enqueue(ctx context.Context, queue string, delay time.Duration, m *messages.Message) error {
+	if delay > later {
+		return g.Publisher.Enqueue(ctx, queue, delay, m)
+	}
+	if err := g.depth.Check(queue); err != nil {
+		return err
+	}
+	err := g.Publisher.Enqueue(ctx, queue, delay, m)
+	if err == nil {
+		g.depth.Sent(queue)
+	}
+	return err
+}
+
 // keys gives the API the reservations of the store in its own terms.
 type keys struct{ store *results.Store }
 

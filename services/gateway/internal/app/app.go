@@ -4,16 +4,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -33,7 +30,6 @@ const (
 	// clerkPrefetch is how many rejected messages are handled at a time.
 	clerkPrefetch = 16
 	lease         = 15 * time.Second
-	stopTimeout   = 30 * time.Second
 )
 
 // Run serves until ctx ends, finishes the requests in flight, and returns when
@@ -64,7 +60,11 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq"),
 	}
 	registry := prometheus.NewRegistry()
-	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: broker, Foreign: c.ForeignQueues, Metrics: registry})
+	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{
+		Options: broker, MaxInFlight: c.MaxInFlight, Foreign: c.ForeignQueues, Metrics: registry,
+	})
+	depth := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: broker, Limit: c.MaxQueueDepth, Limits: c.MaxQueueDepths})
+	watchDepth(registry, depth)
 	recorder := results.NewRecorder(store, recorderSize)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -73,10 +73,10 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{
-		Publisher: publisher, Recorder: recorder, Watcher: watcher,
+		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Catalog: catalog{store, publisher}, Keys: keys{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
-		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, Retention: pendingTTL + c.ResultTTL,
+		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
 		Version: version.String(), Metrics: registry,
 	})
 	if err != nil {
@@ -88,6 +88,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	defer stop()
 	g, behind := errgroup.WithContext(behind)
 	g.Go(func() error { return publisher.Run(behind) })
+	g.Go(func() error { return depth.Run(behind) })
 	g.Go(func() error { return recorder.Run(behind) })
 	g.Go(func() error { return watcher.Run(behind) })
 	g.Go(func() error { return clerk.run(behind) })
@@ -95,69 +96,22 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()
-		s := server{Config: c, listener: listener, api: a, metrics: registry, log: log}
-		return s.serve(ctx, behind)
+		return newServer(c, listener, a, registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
 }
 
-// server is the HTTP side of the gateway.
-type server struct {
-	Config
-	listener net.Listener
-	api      *api.API
-	metrics  prometheus.Gatherer
-	log      *zap.Logger
-}
-
-// serve answers requests until ctx ends, or until something behind the API has
-// failed.
-func (s server) serve(ctx, behind context.Context) error {
-	srv := &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          zap.NewStdLog(s.log.Named("http")),
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(s.listener) }()
-	s.log.Info("gateway listens", zap.Stringer("address", s.listener.Addr()))
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
-	case <-behind.Done():
-	case <-ctx.Done():
-		s.log.Info("gateway stops")
-		s.api.Drain()
-		wait := time.NewTimer(s.ShutdownDelay)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-		case <-behind.Done():
-		}
-	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	err := srv.Shutdown(stopping)
-	if served := <-served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
-}
-
-// handler serves /metrics beside the API. Like the probes it is asked by
-// address and not by name.
-func (s server) handler() http.Handler {
-	exposed := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" {
-			exposed.ServeHTTP(w, r)
-			return
-		}
-		s.api.ServeHTTP(w, r)
-	})
+// watchDepth shows how full the queues are, without a label that a caller could
+// choose.
+func watchDepth(r prometheus.Registerer, d *rabbitmq.Depth) {
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lovage_queues_full", Help: "Queues that are at their limit, so that submissions to them are refused.",
+		}, func() float64 { n, _ := d.Full(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lovage_queue_fill_ratio", Help: "How full the fullest queue is: 1 at its limit.",
+		}, func() float64 { _, fullest := d.Full(); return fullest }),
+	)
 }
 
 // warn logs what about the Redis server can lose records, once it answers.

@@ -9,22 +9,35 @@ import (
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
+const (
+	// longestPublish bounds LOVAGE_MAX_PUBLISH_TIMEOUT: at the stop of the
+	// gateway a submission is waited for as long.
+	longestPublish = 5 * time.Minute
+	// mostInFlight bounds LOVAGE_MAX_IN_FLIGHT: each may cost 35 kB.
+	mostInFlight = 100_000
+)
+
 // Config is everything that can be set, by flag or by environment variable.
 type Config struct {
-	Listen         string        `env:"LOVAGE_LISTEN" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
-	AMQPURL        string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
-	AMQPURLFile    string        `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
-	AMQPCAFile     string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
-	AMQPCertFile   string        `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
-	AMQPKeyFile    string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
-	RedisURL       string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
-	ResultTTL      time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
-	PublishTimeout time.Duration `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`
-	MaxBody        int64         `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
-	AllowedHosts   []string      `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
-	ForeignQueues  []string      `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
-	InsecureNoAuth bool          `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
-	ShutdownDelay  time.Duration `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
+	Listen            string         `env:"LOVAGE_LISTEN" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
+	AMQPURL           string         `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
+	AMQPURLFile       string         `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
+	AMQPCAFile        string         `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
+	AMQPCertFile      string         `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
+	AMQPKeyFile       string         `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
+	RedisURL          string         `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	ResultTTL         time.Duration  `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
+	PublishTimeout    time.Duration  `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`
+	MaxPublishTimeout time.Duration  `name:"max-publish-timeout" env:"LOVAGE_MAX_PUBLISH_TIMEOUT" default:"30s" help:"The longest Request-Timeout that a client may ask for."`
+	MaxInFlight       int            `name:"max-in-flight" env:"LOVAGE_MAX_IN_FLIGHT" default:"4000" help:"How many messages may wait for RabbitMQ's confirm."`
+	MaxQueueDepth     int            `name:"max-queue-depth" env:"LOVAGE_MAX_QUEUE_DEPTH" default:"2000000" help:"How many messages may wait in a queue before submissions to it are refused; 0 for any number."`
+	MaxQueueDepths    map[string]int `name:"max-queue-depths" env:"LOVAGE_MAX_QUEUE_DEPTHS" mapsep:"," help:"The same for single queues, as queue=number."`
+	MaxConnections    int            `name:"max-connections" env:"LOVAGE_MAX_CONNECTIONS" default:"10000" help:"How many connections may be open at a time; further ones wait."`
+	MaxBody           int64          `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
+	AllowedHosts      []string       `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
+	ForeignQueues     []string       `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
+	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
+	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
 }
 
 // Validate reports everything that is wrong, each with the name of its setting.
@@ -33,7 +46,7 @@ func (c Config) Validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}} {
+	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}, {"LOVAGE_MAX_PUBLISH_TIMEOUT", c.MaxPublishTimeout}} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: must be positive, is %v", d.name, d.value))
 		}
@@ -41,12 +54,37 @@ func (c Config) Validate() error {
 	if c.MaxBody < 1 || c.MaxBody > 16<<20 {
 		errs = append(errs, fmt.Errorf("LOVAGE_MAX_BODY: must be from 1 to %d (RabbitMQ's largest message), is %d", 16<<20, c.MaxBody))
 	}
+	if c.MaxPublishTimeout > longestPublish || c.PublishTimeout > longestPublish {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_PUBLISH_TIMEOUT, LOVAGE_PUBLISH_TIMEOUT: must be at most %v, are %v and %v", longestPublish, c.MaxPublishTimeout, c.PublishTimeout))
+	}
+	if c.MaxInFlight < 1 || c.MaxInFlight > mostInFlight {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_IN_FLIGHT: must be from 1 to %d, is %d", mostInFlight, c.MaxInFlight))
+	}
+	if c.MaxConnections < 1 {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_CONNECTIONS: must be at least 1, is %d", c.MaxConnections))
+	}
+	errs = append(errs, c.checkDepths()...)
 	for _, q := range c.ForeignQueues {
 		if err := messages.ValidQueue(q); err != nil {
 			errs = append(errs, fmt.Errorf("LOVAGE_FOREIGN_QUEUES: %w", err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) checkDepths() (errs []error) {
+	if c.MaxQueueDepth < 0 {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_QUEUE_DEPTH: must not be negative, is %d", c.MaxQueueDepth))
+	}
+	for queue, limit := range c.MaxQueueDepths {
+		if err := messages.ValidQueue(queue); err != nil {
+			errs = append(errs, fmt.Errorf("LOVAGE_MAX_QUEUE_DEPTHS: %w", err))
+		}
+		if limit < 0 {
+			errs = append(errs, fmt.Errorf("LOVAGE_MAX_QUEUE_DEPTHS: must not be negative, is %d for %q", limit, queue))
+		}
+	}
+	return errs
 }
 
 // checkListen keeps a gateway without credentials on loopback.

@@ -119,8 +119,12 @@ func TestValidateNamesEverySettingAtFault(t *testing.T) {
 	err := Config{
 		Listen: "8080", ResultTTL: -time.Second, MaxBody: 16<<20 + 1,
 		ForeignQueues: []string{"celery", "lovage.dead"}, InsecureNoAuth: true,
+		MaxPublishTimeout: time.Hour, MaxQueueDepth: -1, MaxQueueDepths: map[string]int{"mail": -1},
 	}.Validate()
-	for _, name := range []string{"LOVAGE_LISTEN", "LOVAGE_RESULT_TTL", "LOVAGE_PUBLISH_TIMEOUT", "LOVAGE_MAX_BODY", "LOVAGE_FOREIGN_QUEUES"} {
+	for _, name := range []string{
+		"LOVAGE_LISTEN", "LOVAGE_RESULT_TTL", "LOVAGE_PUBLISH_TIMEOUT", "LOVAGE_MAX_BODY", "LOVAGE_FOREIGN_QUEUES",
+		"LOVAGE_MAX_PUBLISH_TIMEOUT", "LOVAGE_MAX_IN_FLIGHT", "LOVAGE_MAX_QUEUE_DEPTH: ", "LOVAGE_MAX_QUEUE_DEPTHS", "LOVAGE_MAX_CONNECTIONS",
+	} {
 		require.ErrorContains(t, err, name)
 	}
 	c := defaults(t)

@@ -1,0 +1,94 @@
+package rabbitmq_test
+
+import (
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/internal/devstack"
+	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
+)
+
+// fill publishes past our own code.
+func fill(t *testing.T, ch *amqp.Channel, queue string, n int) {
+	t.Helper()
+	for range n {
+		require.NoError(t, ch.PublishWithContext(t.Context(), "", queue, true, false, amqp.Publishing{Body: []byte("x")}))
+	}
+}
+
+// declare makes a queue of its own for a test.
+func declare(t *testing.T, ch *amqp.Channel, queue string) {
+	t.Helper()
+	_, err := ch.QueueDeclare(queue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+}
+
+func TestQueueIsFullByWhatTheBrokerSaysAndByWhatWasSentSince(t *testing.T) {
+	t.Parallel()
+	url := devstack.VHost(t)
+	ch := raw(t, url)
+	for _, q := range []string{"a", "roomy", "any"} {
+		declare(t, ch, q)
+	}
+	d := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: options(t, url), Limit: 20, Limits: map[string]int{"roomy": 30, "any": 0}})
+	background(t, d.Run)
+
+	for _, q := range []string{"a", "roomy", "any", "missing"} {
+		fill(t, ch, q, 25)
+		require.NoError(t, d.Check(q), "nothing is known of it yet")
+		d.Sent(q)
+	}
+	require.Eventually(t, func() bool { return d.Check("a") != nil }, patience, 10*time.Millisecond)
+	err := d.Check("a")
+	require.ErrorIs(t, err, messages.ErrQueueFull)
+	var full *messages.QueueFullError
+	require.ErrorAs(t, err, &full)
+	require.Equal(t, 20, full.Limit)
+	require.GreaterOrEqual(t, full.RetryAfter, time.Second)
+	require.LessOrEqual(t, full.RetryAfter, time.Minute)
+	for _, q := range []string{"any", "missing", "never heard of"} {
+		require.NoError(t, d.Check(q), q)
+	}
+	n, fullest := d.Full()
+	require.Equal(t, 1, n)
+	require.GreaterOrEqual(t, fullest, 1.25)
+
+	require.Eventually(t, func() bool { _, f := d.Full(); return f > 0 && d.Check("roomy") == nil }, patience, 10*time.Millisecond)
+	for range 50 { // within one second or the next: what the broker says does not rise
+		d.Sent("roomy")
+		if d.Check("roomy") != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, d.Check("roomy"), messages.ErrQueueFull, "what was sent since counts")
+
+	_, err = ch.QueuePurge("a", false)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return d.Check("a") == nil }, patience, 10*time.Millisecond, "there is room again")
+}
+
+func TestQueueThatNobodyCanReadIsNotFull(t *testing.T) {
+	t.Parallel()
+	broker := devstack.RabbitMQ(t)
+	ch := raw(t, broker.URL())
+	declare(t, ch, "a")
+	d := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: options(t, broker.URL()), Limit: 1})
+	background(t, d.Run)
+	fill(t, ch, "a", 2)
+	d.Sent("a")
+	require.Eventually(t, func() bool { return d.Check("a") != nil }, patience, 10*time.Millisecond)
+
+	require.NoError(t, broker.Freeze())
+	require.Eventually(t, func() bool {
+		begun := time.Now()
+		err := d.Check("a")
+		require.Less(t, time.Since(begun), patience/20, "it asks nobody")
+		return err == nil
+	}, patience, 10*time.Millisecond, "the broker's word is old")
+	require.NoError(t, broker.Thaw())
+	require.Eventually(t, func() bool { return d.Check("a") != nil }, patience, 10*time.Millisecond, "it is read again")
+}

@@ -17,9 +17,10 @@ import (
 const (
 	// batchWindow is how many items of one batch may be read and not yet
 	// answered, batchBytes how many bytes they and their answers may have
-	// together. One item alone may have more.
-	batchWindow = 256
-	batchBytes  = 256 << 10
+	// together. One item alone may have more. The more there are the more share
+	// a write to the broker, and the more memory they take.
+	batchWindow = 512
+	batchBytes  = 512 << 10
 	// batchesTogether is how many items of all batches may wait for their
 	// confirm. The publisher takes a few times as many: there is always room for
 	// single submissions, and many batches wait for one another instead of

@@ -84,9 +84,9 @@ type reverse struct {
 }
 
 func (p *reverse) Enqueue(ctx context.Context, _ string, _ time.Duration, m *messages.Message) error {
-	p.sent.Add(1)
 	p.fly(1)
 	defer p.fly(-1)
+	p.sent.Add(1)
 	if p.hold == nil {
 		return nil
 	}

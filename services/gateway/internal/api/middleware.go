@@ -166,16 +166,13 @@ func answerPanic(w http.ResponseWriter, r *http.Request) {
 	p.write(w, r)
 }
 
-// secureHeaders sets what a browser must know about every answer. The page
-// under /docs has a policy of its own.
+// secureHeaders sets what a browser must know about an answer that is no page.
+// The pages set a policy of their own.
 func secureHeaders(next http.Handler) http.Handler {
 	always := http.Header{}
 	for name, value := range map[string]string{
 		"X-Content-Type-Options":       "nosniff",
-		"X-Frame-Options":              "DENY",
-		"Referrer-Policy":              "no-referrer",
 		"Cross-Origin-Resource-Policy": "same-origin",
-		"Cross-Origin-Opener-Policy":   "same-origin",
 		"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'",
 		"Cache-Control":                "no-store",
 	} {

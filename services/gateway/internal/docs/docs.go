@@ -38,5 +38,7 @@ func Handler(notFound http.Handler) http.Handler {
 
 func setHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "max-age=3600")
 }

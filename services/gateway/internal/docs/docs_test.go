@@ -40,7 +40,10 @@ func TestPageHasAllItNeedsOnBoard(t *testing.T) {
 func TestPolicyAllowsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"/docs", "/docs/assets/page.js"} {
-		csp := ask(t, target).Header().Get("Content-Security-Policy")
+		h := ask(t, target).Header()
+		require.Equal(t, "no-referrer", h.Get("Referrer-Policy"))
+		require.Equal(t, "same-origin", h.Get("Cross-Origin-Opener-Policy"))
+		csp := h.Get("Content-Security-Policy")
 		require.Contains(t, csp, "default-src 'none'")
 		require.Contains(t, csp, "script-src 'self';")
 		require.NotContains(t, csp, "http")

@@ -35,7 +35,7 @@ type batchAnswer struct {
 
 func TestBatchOfManyItemsIsAnsweredInOrderWithLittleMemory(t *testing.T) {
 	t.Parallel()
-	s, g := newBatchStack(t, "GOGC=100")
+	s, g := newBatchStack(t)
 	many := 100_000
 	if nightly() {
 		many = 1_000_000

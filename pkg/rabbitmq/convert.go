@@ -30,20 +30,22 @@ func checkPublish(a Address, m *messages.Message, maxBody int) error {
 			return &messages.InvalidError{Field: f.field, Rule: fmt.Sprintf("is %d bytes long, at most %d are allowed", len(f.value), maxShortString)}
 		}
 	}
-	for name := range m.Headers {
-		if len(name) > maxShortString {
-			return &messages.InvalidError{Field: "headers", Rule: fmt.Sprintf("a name is %d bytes long, at most %d are allowed", len(name), maxShortString)}
-		}
-	}
 	if len(m.Body) > maxBody {
 		return &messages.InvalidError{Field: "body", Rule: fmt.Sprintf("the message is %d bytes long, at most %d are allowed", len(m.Body), maxBody)}
 	}
 	return nil
 }
 
-func publishing(m *messages.Message) amqp.Publishing {
+func publishing(m *messages.Message) (amqp.Publishing, error) {
+	headers, err := table(m.Headers)
+	if err == nil {
+		err = headers.Validate()
+	}
+	if err != nil {
+		return amqp.Publishing{}, &messages.InvalidError{Field: "headers", Rule: err.Error()}
+	}
 	return amqp.Publishing{
-		Headers:         table(m.Headers),
+		Headers:         headers,
 		ContentType:     m.ContentType,
 		ContentEncoding: m.ContentEncoding,
 		DeliveryMode:    amqp.Persistent,
@@ -52,30 +54,38 @@ func publishing(m *messages.Message) amqp.Publishing {
 		ReplyTo:         m.ReplyTo,
 		MessageId:       m.MessageID,
 		Body:            m.Body,
-	}
+	}, nil
 }
 
 // table turns plain maps into the library's named type, all the way down.
-func table(m map[string]any) amqp.Table {
-	t := make(amqp.Table, len(m))
-	for k, v := range m {
-		t[k] = tableValue(v)
+func table(m map[string]any) (t amqp.Table, err error) {
+	t = make(amqp.Table, len(m))
+	for name, v := range m {
+		if len(name) > maxShortString {
+			return nil, fmt.Errorf("a name is %d bytes long, at most %d are allowed", len(name), maxShortString)
+		}
+		if t[name], err = tableValue(v); err != nil {
+			return nil, err
+		}
 	}
-	return t
+	return t, nil
 }
 
-func tableValue(v any) any {
+func tableValue(v any) (any, error) {
 	switch v := v.(type) {
 	case map[string]any:
 		return table(v)
 	case []any:
 		list := make([]any, len(v))
 		for i := range v {
-			list[i] = tableValue(v[i])
+			var err error
+			if list[i], err = tableValue(v[i]); err != nil {
+				return nil, err
+			}
 		}
-		return list
+		return list, nil
 	default:
-		return v
+		return v, nil
 	}
 }
 

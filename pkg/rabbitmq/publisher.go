@@ -225,11 +225,11 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	if err := checkPublish(a, m, p.maxBody); err != nil {
 		return err
 	}
-	pub := publishing(m)
-	if err := pub.Headers.Validate(); err != nil {
-		return &messages.InvalidError{Field: "headers", Rule: err.Error()}
+	pub, err := publishing(m)
+	if err != nil {
+		return err
 	}
-	err := p.try(ctx, a, pub, 0)
+	err = p.try(ctx, a, pub, 0)
 	for tries := 1; resend && errors.Is(err, messages.ErrRefused) && tries < refusedTries && sleep(ctx, refusedPause); tries++ {
 		err = p.try(ctx, a, pub, 0)
 	}

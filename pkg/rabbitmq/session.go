@@ -285,15 +285,8 @@ func (c *confirmChannel) takeReturn(key returnKey) bool {
 // collect counts what is in the buffer. The caller holds the lock, so that
 // nobody misses what another has in hand.
 func (c *confirmChannel) collect() {
-	for {
-		select {
-		case r, ok := <-c.returns:
-			if !ok {
-				return
-			}
-			c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
-		default:
-			return
-		}
+	for len(c.returns) > 0 {
+		r := <-c.returns
+		c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
 	}
 }

@@ -26,7 +26,7 @@ const (
 	// after it is due.
 	pendingTTL = 7 * 24 * time.Hour
 	// recorderSize is how many records of submissions wait for Redis.
-	recorderSize = 10_000
+	recorderSize = 4000
 	// clerkPrefetch is how many rejected messages are handled at a time.
 	clerkPrefetch = 16
 	lease         = 15 * time.Second

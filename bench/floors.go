@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
@@ -11,6 +13,8 @@ const (
 	// manyClients is what the floors are made for, and what the targets are about.
 	manyClients   = 64
 	channelRounds = 3
+
+	channelsMeasure = "channels"
 )
 
 // channels are the numbers of channels that a floor may use. Which one serves
@@ -27,24 +31,19 @@ func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 		}
 		candidates = append(candidates, contender{fmt.Sprintf("%s-%d", name, n), v, "/submit"})
 	}
-	const measure = "channels"
 	for round := range channelRounds {
 		progress("%s: finding the best number of channels, round %d of %d", name, round+1, channelRounds)
 		for i := range candidates {
 			c := candidates[(round+i)%len(candidates)]
-			out, _, err := b.turn(ctx, c, manyClients)
+			out, used, err := b.turn(ctx, c, manyClients)
 			if err != nil {
 				return contender{}, err
 			}
-			b.book.Add(measure, c.name, "1/s", out.PerSecond())
+			b.book.Add(channelsMeasure, c.name, "1/s", out.PerSecond())
+			used.addAll(b.book, channelsMeasure, c.name, out.Answers)
 		}
 	}
-	best := candidates[0]
-	for _, c := range candidates[1:] {
-		if b.book.Median(measure, c.name) > b.book.Median(measure, best.name) {
-			best = c
-		}
-	}
+	best := slices.MaxFunc(candidates, b.better)
 	progress("%s: the best is %s", name, best.name)
 	for _, c := range candidates {
 		if c == best {
@@ -56,6 +55,16 @@ func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 	}
 	best.name = name
 	return best, nil
+}
+
+// better compares floors by their rates. When others had a share of the machine
+// rates say more about them, and the one that costs less is the better one.
+func (b *bench) better(x, y contender) int {
+	disturbed := max(b.book.Median(channelsMeasure+othersSuffix, x.name), b.book.Median(channelsMeasure+othersSuffix, y.name)) > tolerable
+	if disturbed {
+		return cmp.Compare(b.book.Median(channelsMeasure+cpuSuffix, y.name), b.book.Median(channelsMeasure+cpuSuffix, x.name))
+	}
+	return cmp.Compare(b.book.Median(channelsMeasure, x.name), b.book.Median(channelsMeasure, y.name))
 }
 
 func (b *bench) startFloor(ctx context.Context, o stack.FloorOptions) (*stack.Service, error) {

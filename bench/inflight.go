@@ -20,15 +20,18 @@ const (
 	defaultInFlight = 4000
 	inFlightSetting = "LOVAGE_MAX_IN_FLIGHT"
 	inFlightRounds  = 2
-	// arriveEvery lets 400 come in a second. More, while hardly any are
+	// arriveEvery lets 222 come in a second. Many more, while hardly any are
 	// confirmed, would be what a gateway is right to refuse: an overload.
-	arriveEvery = 2500 * time.Microsecond
+	arriveEvery = 4500 * time.Microsecond
+	// most is the share of them that have to wait in the end for the memory of
+	// each to mean something.
+	most = 0.9
 	// holdUp is how long all of it may take: the publish timeout of the gateway.
 	holdUp = 2 * time.Minute
 	// collected is how often a program has to collect its garbage until nothing is
-	// left of what was before: by the second time Go has found it all, and by the
-	// third it no longer expects to need as much memory again.
-	collected = 4
+	// left of what was before. The second time has found all of it; some more are
+	// needed until Go expects no longer that it will need as much memory again.
+	collected = 10
 	// relief is how long a program has to give its memory back.
 	relief = 5 * time.Second
 )
@@ -127,6 +130,9 @@ func (b *bench) fill(ctx context.Context, c contender, slow *stack.Slow, n int) 
 	after, err := exercised(ctx, c)
 	if err != nil {
 		return err
+	}
+	if float64(waiting) < most*float64(n) {
+		return fmt.Errorf("only %d of %d submissions waited, and %d were accepted", waiting, n, crowd.Accepted())
 	}
 	b.addInFlight(c.name, float64(waiting), before, peak, after)
 	b.book.Add("inflight-accepted", c.name, "submissions", float64(crowd.Accepted()))

@@ -67,6 +67,7 @@ func start() int {
 	kong.Parse(&s, kong.Vars{"measures": strings.Join(names(), ", ")})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // `| head` must not end us before our programs
 	if err := run(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -25,8 +25,12 @@ type metered struct {
 	pid  int
 }
 
-// othersSuffix ends the names of the measures of what else was going on.
-const othersSuffix = "-others"
+// Ends of the names of measures: the processor time of a submission, and what
+// else was going on.
+const (
+	cpuSuffix    = "-cpu"
+	othersSuffix = "-others"
+)
 
 // mark is what was used up to a moment.
 type mark struct {
@@ -59,20 +63,31 @@ func (m *meter) mark() {
 }
 
 // add takes down what each of n submissions has cost: in each process, and in
-// all of them. What else was going on takes away from the throughput, so that is
-// taken down too, as a share of all processors.
+// all of them.
 func (m *meter) add(b *report.Book, measure, contender string, n int64) {
-	begin, end := m.marks[0], m.marks[1]
-	var all time.Duration
 	for i, p := range m.processes {
-		used := end.processes[i] - begin.processes[i]
-		b.Add(measure+"-cpu-"+p.name, contender, "µs", each(used, n))
-		all += used
+		b.Add(measure+"-cpu-"+p.name, contender, "µs", each(m.used(i), n))
 	}
-	b.Add(measure+"-cpu", contender, "µs", each(all, n))
+	m.addAll(b, measure, contender, n)
+}
+
+// addAll takes down the cost in all processes. What else was going on takes away
+// from the throughput, so that is taken down too, as a share of all processors.
+func (m *meter) addAll(b *report.Book, measure, contender string, n int64) {
+	var all time.Duration
+	for i := range m.processes {
+		all += m.used(i)
+	}
+	begin, end := m.marks[0], m.marks[1]
 	others := end.machine - begin.machine - all
 	processors := end.at.Sub(begin.at) * time.Duration(runtime.NumCPU())
+	b.Add(measure+cpuSuffix, contender, "µs", each(all, n))
 	b.Add(measure+othersSuffix, contender, "%", 100*max(0, others.Seconds()/processors.Seconds()))
+}
+
+// used is what a process has used between the marks.
+func (m *meter) used(process int) time.Duration {
+	return m.marks[1].processes[process] - m.marks[0].processes[process]
 }
 
 func each(used time.Duration, n int64) float64 { return float64(used.Microseconds()) / float64(n) }

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 
 // Slow stands between a gateway and the broker and can let messages through
 // drop by drop. It takes them from the gateway as fast as they come. So what was
-// submitted stays in flight, while the confirms that do come show a broker in
-// good health, with which the gateway has no reason to break.
+// submitted stays in flight, while the confirms that do come, on every channel,
+// show a broker in good health, with which the gateway has no reason to break.
 type Slow struct {
 	listener net.Listener
 	broker   string
@@ -23,11 +24,11 @@ type Slow struct {
 }
 
 const (
-	dropEvery = 20 * time.Millisecond
-	// dropSize makes some twelve messages a second, so that no channel of a
-	// gateway is without a confirm for as long as would make it suspicious: it
-	// has four, and would be after three quarters of a second.
-	dropSize = 256
+	// dropEvery is how often each channel may send a drop. A gateway would get
+	// suspicious after three quarters of a second without any confirm.
+	dropEvery = 450 * time.Millisecond
+	// drop is how many frames that is: one message.
+	drop = 3
 )
 
 // Slow returns a proxy that listens and does nothing until Run is called.
@@ -75,11 +76,11 @@ func (p *Slow) serve(ctx context.Context, client net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = errors.Join(client.Close(), broker.Close()) })()
-	up := &buffer{filled: make(chan struct{}, 1)}
+	up := newFrames()
 	var copying sync.WaitGroup
 	for _, part := range []func(){
 		func() { _, _ = io.Copy(client, broker) },
-		func() { _, _ = io.Copy(up, client) },
+		func() { _ = up.readFrom(bufio.NewReader(client)) },
 		func() { p.drip(ctx, broker, up) },
 	} {
 		copying.Go(func() {
@@ -90,67 +91,25 @@ func (p *Slow) serve(ctx context.Context, client net.Conn) {
 	copying.Wait()
 }
 
-// drip hands on what the buffer holds: all of it, or a drop from time to time.
-func (p *Slow) drip(ctx context.Context, broker io.Writer, up *buffer) {
+// drip hands on what has come: all of it, or a drop from time to time.
+func (p *Slow) drip(ctx context.Context, broker io.Writer, up *frames) {
 	tick := time.NewTicker(dropEvery)
 	defer tick.Stop()
 	for {
-		size := dropSize
-		if p.held.Load() {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
+		var next []byte
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			next = up.take(drop)
+		case <-up.come:
+			if p.held.Load() {
+				continue // to the next tick
 			}
-		} else {
-			size = 1 << 20
-			select {
-			case <-up.filled:
-			case <-ctx.Done():
-				return
-			}
+			next = up.take(all)
 		}
-		if _, err := broker.Write(up.take(size)); err != nil {
+		if _, err := broker.Write(next); err != nil {
 			return
 		}
 	}
-}
-
-// buffer holds any number of bytes.
-type buffer struct {
-	filled chan struct{} // has a token when there may be something to take
-
-	mu   sync.Mutex
-	held []byte
-}
-
-// Write never blocks and never fails.
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held = append(b.held, p...)
-	b.fill()
-	return len(p), nil
-}
-
-func (b *buffer) fill() {
-	select {
-	case b.filled <- struct{}{}:
-	default:
-	}
-}
-
-// take returns at most n bytes, none when there are none.
-func (b *buffer) take(n int) []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n = min(n, len(b.held))
-	out := b.held[:n:n]
-	b.held = b.held[n:]
-	if len(b.held) > 0 {
-		b.fill()
-	} else {
-		b.held = nil
-	}
-	return out
 }

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"bufio"
+	"io"
 	"strings"
 	"testing"
 
@@ -43,20 +45,27 @@ func TestMessagesAreAlikeButForIDAndTime(t *testing.T) {
 	}
 }
 
-func TestBufferGivesBackWhatItGot(t *testing.T) {
+// frame is one of an AMQP connection.
+func frame(channel byte, payload string) string {
+	return "\x01\x00" + string(rune(channel)) + "\x00\x00\x00" + string(rune(len(payload))) + payload + "\xce"
+}
+
+func TestFramesComeOutInTheOrderOfTheirChannel(t *testing.T) {
 	t.Parallel()
-	b := &buffer{filled: make(chan struct{}, 1)}
-	require.Empty(t, b.take(10))
-	for _, part := range []string{"hel", "lo ", "world"} {
-		n, err := b.Write([]byte(part))
-		require.NoError(t, err)
-		require.Equal(t, len(part), n)
-	}
-	require.Len(t, b.filled, 1)
-	<-b.filled
-	require.Equal(t, "hello", string(b.take(5)))
-	require.Len(t, b.filled, 1, "there is more to take")
-	<-b.filled
-	require.Equal(t, " world", string(b.take(100)))
-	require.Empty(t, b.filled)
+	const protocol = "AMQP\x00\x00\x09\x01"
+	f := newFrames()
+	sent := protocol + frame(1, "a") + frame(2, "b") + frame(1, "c") + frame(1, "d") + frame(2, "")
+	require.ErrorIs(t, f.readFrom(bufio.NewReader(strings.NewReader(sent))), io.EOF)
+	require.Len(t, f.come, 1)
+	require.Equal(t, protocol+frame(1, "a")+frame(1, "c")+frame(2, "b")+frame(2, ""), string(f.take(2)))
+	require.Equal(t, frame(1, "d"), string(f.take(all)))
+	require.Empty(t, f.take(all))
+}
+
+func TestFrameThatIsCutOffIsNotHandedOn(t *testing.T) {
+	t.Parallel()
+	f := newFrames()
+	sent := frame(1, "a")
+	require.Error(t, f.readFrom(bufio.NewReader(strings.NewReader("AMQP\x00\x00\x09\x01"+sent[:len(sent)-1]))))
+	require.Equal(t, "AMQP\x00\x00\x09\x01", string(f.take(all)))
 }

@@ -68,6 +68,12 @@ bench-submit: $(DEVSTACK) ## Compare submitting with the least one would write b
 	@$(DEVSTACK) deps
 	cd bench && go run . $(BENCHFLAGS)
 
+.PHONY: bench-check
+bench-check: $(DEVSTACK) ## Check that the comparison runs; its figures mean nothing then
+	@$(DEVSTACK) deps
+	cd bench && go vet ./... && go test -race -timeout=5m ./...
+	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch --out=$(shell mktemp -u)
+
 .PHONY: generate
 generate: ## Generate what is generated
 	go generate ./...
@@ -83,13 +89,20 @@ vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call
 .PHONY: outage
 outage: $(DEVSTACK) ## Break RabbitMQ and Redis under load, one fault at a time (needs a quiet machine)
 	@$(DEVSTACK) deps --test
-	go test -tags=outage -count=1 -timeout=20m ./internal/outage
+	go test -tags=outage -count=1 -timeout=20m -run='^TestOutages$$' ./internal/outage
+
+.PHONY: overload
+overload: $(DEVSTACK) ## Submit three times as much as RabbitMQ takes (needs a quiet machine)
+	@$(DEVSTACK) deps --test
+	go test -tags=outage -count=1 -timeout=5m -v -run='^TestOverload$$' ./internal/outage
 
 .PHONY: nightly
 nightly: ## The long forms of test, fuzz and outage
 	$(MAKE) test COUNT=20
+	LOVAGE_NIGHTLY=true $(MAKE) test PKG=./internal/e2e
 	$(MAKE) fuzz FUZZTIME=60s
 	LOVAGE_NIGHTLY=true $(MAKE) outage
+	$(MAKE) overload
 
 # The programs under .cache.
 

@@ -60,6 +60,9 @@ func defaultBatchTimes() batchTimes {
 // what becomes of each is in its own answer.
 func (a *API) submitBatch(c *call) {
 	form, err := a.readBatchForm(c.request)
+	if err == nil {
+		c.timeout, err = a.publishTimeout(c.request.Header)
+	}
 	if err != nil {
 		problemOf(err).write(c.writer, c.request)
 		return
@@ -79,7 +82,7 @@ func (a *API) submitBatch(c *call) {
 
 	ctx, cancel := s.context(c.request.Context())
 	defer cancel()
-	b := newBatch(a, c.request.Header)
+	b := newBatch(a, c)
 	var parts sync.WaitGroup
 	parts.Go(func() { s.stopWith(ctx, a.draining) })
 	parts.Go(func() { b.read(ctx, items) })
@@ -96,6 +99,8 @@ func (a *API) submitBatch(c *call) {
 type batch struct {
 	api  *API
 	room *room
+	// timeout bounds the publish of each item.
+	timeout time.Duration
 	// parent and state are the trace that all items are part of.
 	parent, state string
 	// order holds the items that the writer has not seen yet, in their order.
@@ -120,12 +125,12 @@ type batchItem struct {
 	done    atomic.Bool
 }
 
-func newBatch(a *API, h http.Header) *batch {
+func newBatch(a *API, c *call) *batch {
 	b := &batch{
-		api: a, room: newRoom(batchWindow, batchBytes),
+		api: a, timeout: c.timeout, room: newRoom(batchWindow, batchBytes),
 		order: make(chan *batchItem, batchWindow), wake: make(chan struct{}, 1),
 	}
-	b.parent, b.state = traceContext(h)
+	b.parent, b.state = traceContext(c.request.Header)
 	return b
 }
 
@@ -144,7 +149,7 @@ func (b *batch) read(ctx context.Context, items splitter) {
 		}
 		it := &batchItem{index: index, size: len(p.raw)}
 		b.order <- it // there is room in it as well
-		if now := time.Now(); bounded == nil || now.Sub(begun) > b.api.opts.PublishTimeout/batchSteps {
+		if now := time.Now(); bounded == nil || now.Sub(begun) > b.timeout/batchSteps {
 			bounded, begun = b.bound(ctx), now //nolint:fatcontext // it is made of ctx, not of the one before
 		}
 		b.start(bounded, it, p)
@@ -167,7 +172,7 @@ func (b *batch) start(ctx context.Context, it *batchItem, p piece) {
 // bound returns a context with the time of a publish. The items of a moment
 // share it: to make one for each would be a third of all that is done for them.
 func (b *batch) bound(ctx context.Context) context.Context {
-	bounded, cancel := context.WithTimeout(ctx, b.api.opts.PublishTimeout)
+	bounded, cancel := context.WithTimeout(ctx, b.timeout)
 	context.AfterFunc(bounded, cancel)
 	return bounded
 }

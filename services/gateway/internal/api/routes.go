@@ -91,7 +91,7 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		OperationID: "submit-batch", Method: http.MethodPost, Path: routeBatch, Tags: []string{tagTasks},
 		Summary:     "Submit many tasks",
 		Description: "Envelopes in, an answer per item out, in the same order and while the rest is still being sent. 200 says that the batch is being read; look at the status of every item.",
-		Parameters:  []*huma.Param{trace}, Responses: responses,
+		Parameters:  []*huma.Param{timeout, trace}, Responses: responses,
 	}, body, a.submitBatch)
 }
 

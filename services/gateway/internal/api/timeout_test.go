@@ -36,6 +36,20 @@ func TestRequestTimeoutBoundsThisSubmission(t *testing.T) {
 	})
 }
 
+func TestRequestTimeoutBoundsEveryItemOfABatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.publisher.hang = true
+		begun := time.Now()
+		w := s.ask(t, post, "/v1/batches", `{"task":"any","options":{"queue":"q"}}`, "Content-Type: application/x-ndjson", "Request-Timeout: 0.25")
+		require.Equal(t, 250*time.Millisecond, time.Since(begun))
+		require.Contains(t, w.Body.String(), string(slugUnconfirmed))
+		requireProblem(t, s.ask(t, post, "/v1/batches", `{"task":"any"}`, "Content-Type: application/x-ndjson", "Request-Timeout: 0"),
+			http.StatusUnprocessableEntity, slugParameters)
+	})
+}
+
 func TestRequestTimeoutBoundsAKeyedSubmissionAsAWholeAndItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

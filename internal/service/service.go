@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -18,12 +19,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ballast is memory that is never touched, so it takes none of the machine's.
-// It makes the garbage collector leave as much again to grow: the heap of a few
-// megabytes that a busy gateway has would else be collected a hundred times a
-// second, for a tenth of its processor time. A higher GOGC would do that as
-// well, and multiply what a large heap grows to.
-const ballast = 8 << 20
+// The garbage collector begins when the heap has grown by gcPercent since the
+// last time, ballast included. That is memory which is never touched, so it
+// takes none of the machine's. Together they let a heap of any size grow by
+// little more than 10 MB: Go's own rule collects the few megabytes of a busy
+// gateway a hundred times a second, for a tenth of its processor time, and lets
+// a large heap grow to twice its size.
+const (
+	gcPercent = 25
+	ballast   = 40 << 20
+)
 
 // Options are what every program can be told.
 type Options struct {
@@ -60,8 +65,11 @@ func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	untouched := make([]byte, ballast)
-	defer runtime.KeepAlive(untouched)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+		untouched := make([]byte, ballast)
+		defer runtime.KeepAlive(untouched)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // back to the default: the next signal kills

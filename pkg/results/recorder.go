@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	recordBatch    = 256
+	recordBatch    = 1000
 	recordTimeout  = time.Second
 	recordPatience = 5 * time.Second
 	recordFlush    = 2 * time.Second
@@ -27,18 +27,20 @@ const (
 type Recorder struct {
 	store   *Store
 	queue   chan *messages.Result
+	awaited chan *messages.Result // has no buffer: who sends waits
 	dropped atomic.Uint64
 	// patience is how long a batch is tried.
 	patience time.Duration
-	// down is the state that was logged last, busy says that the last batch was
-	// more than one record; only Run touches them.
-	down, busy bool
+	// down says that Redis was away at the last try; busy, which only Run
+	// touches, that the last batch was more than one record.
+	down atomic.Bool
+	busy bool
 }
 
 // NewRecorder returns a recorder that keeps up to size records waiting. It
 // writes nothing until [Recorder.Run] runs.
 func NewRecorder(s *Store, size int) *Recorder {
-	return &Recorder{store: s, queue: make(chan *messages.Result, max(size, 1)), patience: recordPatience}
+	return &Recorder{store: s, queue: make(chan *messages.Result, max(size, 1)), awaited: make(chan *messages.Result), patience: recordPatience}
 }
 
 // Record hands over the record of a submission, which must not be changed any
@@ -55,6 +57,22 @@ func (r *Recorder) Record(result *messages.Result) bool {
 	}
 }
 
+// Await is [Recorder.Record] for those who have the time: it waits until the
+// record is about to be written and leaves the waiting room to others, but not
+// past the end of ctx, nor for a Redis that is away.
+func (r *Recorder) Await(ctx context.Context, result *messages.Result) bool {
+	if r.down.Load() {
+		return r.Record(result)
+	}
+	select {
+	case r.awaited <- result:
+		return true
+	case <-ctx.Done():
+		r.dropped.Add(1)
+		return false
+	}
+}
+
 // Dropped is how many records were dropped.
 func (r *Recorder) Dropped() uint64 { return r.dropped.Load() }
 
@@ -65,16 +83,19 @@ func (r *Recorder) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		r.drop(len(left))
 		left = nil
+		var first *messages.Result
 		select {
-		case first := <-r.queue:
-			if r.busy {
-				sleep(ctx, recordLinger) // the next batch gathers meanwhile
-			}
-			batch := r.gather(first)
-			r.busy = len(batch) > 1
-			left = r.write(ctx, batch)
+		case first = <-r.queue:
+		case first = <-r.awaited:
 		case <-ctx.Done():
+			continue
 		}
+		if r.busy {
+			sleep(ctx, recordLinger) // the next batch gathers meanwhile
+		}
+		batch := r.gather(first)
+		r.busy = len(batch) > 1
+		left = r.write(ctx, batch)
 	}
 	r.flush(ctx, left)
 	return nil
@@ -90,10 +111,12 @@ type submission struct {
 
 // gather takes what is waiting behind the first record.
 func (r *Recorder) gather(first *messages.Result) []submission {
-	batch := r.prepare(make([]submission, 0, recordBatch), first)
+	batch := r.prepare(make([]submission, 0, 1+min(len(r.queue), recordBatch-1)), first)
 	for len(batch) < recordBatch {
 		select {
 		case next := <-r.queue:
+			batch = r.prepare(batch, next)
+		case next := <-r.awaited:
 			batch = r.prepare(batch, next)
 		default:
 			return batch
@@ -192,11 +215,11 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 // report logs the beginning and the end of an outage, and nothing in between.
 func (r *Recorder) report(ctx context.Context, outage error) {
 	switch {
-	case outage != nil && !r.down && !errors.Is(ctx.Err(), context.Canceled):
-		r.down = true
+	case outage != nil && !r.down.Load() && !errors.Is(ctx.Err(), context.Canceled):
+		r.down.Store(true)
 		r.store.log.Warn("records of submissions wait for redis", zap.Error(outage))
-	case outage == nil && r.down:
-		r.down = false
+	case outage == nil && r.down.Load():
+		r.down.Store(false)
 		r.store.log.Info("records of submissions are written again", zap.Uint64("dropped", r.Dropped()))
 	}
 }

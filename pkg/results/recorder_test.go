@@ -112,6 +112,23 @@ func TestRecorderWaitsThroughAnOutageAndDropsWhatDoesNotFit(t *testing.T) {
 	require.Equal(t, "records of submissions are written again", logs.All()[1].Message)
 }
 
+func TestRecorderIsAwaitedByWhoeverHasTheTime(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	recorder := results.NewRecorder(s, 1)
+	recorder.SetPatience(time.Minute)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.False(t, recorder.Await(ended, record("late", messages.Pending, "")))
+	runs(t, recorder.Run)
+	for i := range 100 {
+		require.True(t, recorder.Await(t.Context(), record(fmt.Sprintf("t%d", i), messages.Pending, "")))
+	}
+	require.Eventually(t, func() bool { return client.ZCard(t.Context(), "lovage:index").Val() == 100 },
+		10*time.Second, 5*time.Millisecond)
+	require.EqualValues(t, 1, recorder.Dropped())
+}
+
 func TestRecorderDropsWhatIsTooOld(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)

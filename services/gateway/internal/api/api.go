@@ -54,6 +54,9 @@ type Page struct {
 // blocks; false means that the record was dropped.
 type Recorder interface {
 	Record(r *messages.Result) bool
+	// Await waits for room, but not past the end of ctx, nor for a store that
+	// is away.
+	Await(ctx context.Context, r *messages.Result) bool
 }
 
 // Watcher tells when the record of a task changes, until stop is called.

@@ -19,13 +19,13 @@ const (
 	// answered, batchBytes how many bytes they and their answers may have
 	// together. One item alone may have more. The more there are the more share
 	// a write to the broker, and the more memory they take.
-	batchWindow = 512
-	batchBytes  = 512 << 10
+	batchWindow = 768
+	batchBytes  = 768 << 10
 	// batchesTogether is how many items of all batches may wait for their
 	// confirm. The publisher takes a few times as many: there is always room for
 	// single submissions, and many batches wait for one another instead of
 	// failing for want of room.
-	batchesTogether = 1024
+	batchesTogether = 1536
 	// batchFlush is how long an answer waits for company.
 	batchFlush = 50 * time.Millisecond
 	// batchChunk is how many bytes of answers are written at a time: so many the
@@ -206,7 +206,11 @@ func (b *batch) send(ctx context.Context, it *batchItem, s submission, m *messag
 		return
 	}
 	it.taskID = s.task.ID
-	b.api.record(s.task)
+	if !s.task.IgnoreResult {
+		// More than the store takes must not come at its expense: a batch slows
+		// down instead.
+		b.api.opts.Recorder.Await(ctx, pendingRecord(s.task))
+	}
 }
 
 // keepPanic is to be deferred: an item that is a bug fails alone.

@@ -151,6 +151,8 @@ func (s *fakeStore) List(ctx context.Context, f Filter, cursor string, limit int
 	return s.page, s.err
 }
 
+func (s *fakeStore) Await(_ context.Context, r *messages.Result) bool { return s.Record(r) }
+
 func (s *fakeStore) Record(r *messages.Result) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

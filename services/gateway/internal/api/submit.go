@@ -121,16 +121,11 @@ func (a *API) send(ctx context.Context, h *held, s submission) (*messages.Result
 	if err := a.publishOnce(ctx, h, s); err != nil {
 		return nil, err
 	}
-	return a.record(s.task), nil
-}
-
-// record leaves a record of a task that was published, and returns it.
-func (a *API) record(t *messages.Task) *messages.Result {
-	pending := pendingRecord(t)
-	if !t.IgnoreResult {
+	pending := pendingRecord(s.task)
+	if !s.task.IgnoreResult {
 		a.opts.Recorder.Record(pending)
 	}
-	return pending
+	return pending, nil
 }
 
 // publish returns when the broker has confirmed the message, or a problem that

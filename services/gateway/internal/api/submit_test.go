@@ -358,6 +358,7 @@ type sink struct{}
 func (sink) Enqueue(context.Context, string, time.Duration, *messages.Message) error { return nil }
 func (sink) State() string                                                           { return "up" }
 func (sink) Record(*messages.Result) bool                                            { return true }
+func (sink) Await(context.Context, *messages.Result) bool                            { return true }
 
 func BenchmarkSubmit(b *testing.B) {
 	store := &fakeStore{entries: []messages.CatalogEntry{sleepEntry()}}

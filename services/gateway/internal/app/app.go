@@ -72,7 +72,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		}, func() float64 { return float64(recorder.Dropped()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker)
-	a, err := api.New(api.Options{
+	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Catalog: catalog{store, publisher}, Keys: keys{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,

@@ -23,7 +23,7 @@ import (
 // last time, ballast included. That is memory which is never touched, so it
 // takes none of the machine's. Together they let a heap of any size grow by
 // little more than 10 MB: Go's own rule collects the few megabytes of a busy
-// gateway a hundred times a second, for a tenth of its processor time, and lets
+// gateway dozens of times a second, for a tenth of its processor time, and lets
 // a large heap grow to twice its size.
 const (
 	gcPercent = 25

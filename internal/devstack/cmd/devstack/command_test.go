@@ -80,3 +80,10 @@ func TestUnreachableVulnerabilityDatabaseIsRecognised(t *testing.T) {
 	require.True(t, unreachable([]byte("govulncheck: fetching vulnerabilities: Get \"https://vuln.go.dev\": no such host")))
 	require.False(t, unreachable([]byte("Vulnerability #1: GO-2025-0001")))
 }
+
+func TestOnlyTheEndOfItsTimeIsNoFinding(t *testing.T) {
+	t.Parallel()
+	require.True(t, endedByItsTime("--- FAIL: FuzzA (11.04s)\n    context deadline exceeded\nFAIL\n"))
+	require.False(t, endedByItsTime("--- FAIL: FuzzA (1.04s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzA/1\n"))
+	require.False(t, endedByItsTime("--- FAIL: FuzzA (1.04s)\n    panic: context deadline exceeded\n"))
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ func (c fuzzCommand) Run(ctx context.Context, s *stack) error {
 	var failed []error
 	for _, t := range tests {
 		s.print("--- %s in %s, %s", t.name, t.pkg, c.Time)
-		err := s.execute(ctx, []string{"go", "test", "-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=" + c.Time, t.pkg})
+		err := c.fuzz(ctx, s, t)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -45,6 +46,27 @@ func (c fuzzCommand) Run(ctx context.Context, s *stack) error {
 }
 
 type fuzzTest struct{ pkg, name string }
+
+// fuzz runs one fuzz test, and again when it failed without a finding: the end
+// of its time is now and then taken for a failure (golang/go#75804).
+func (c fuzzCommand) fuzz(ctx context.Context, s *stack, t fuzzTest) error {
+	var said bytes.Buffer
+	heard := *s
+	heard.out = io.MultiWriter(s.out, &said)
+	command := []string{"go", "test", "-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=" + c.Time, t.pkg}
+	err := heard.execute(ctx, command)
+	if err == nil || ctx.Err() != nil || !endedByItsTime(said.String()) {
+		return err
+	}
+	s.print("%s found nothing, its time was over; once more", t.name)
+	return s.execute(ctx, command)
+}
+
+// endedByItsTime reports whether the output of a failed fuzz test names no
+// other reason than the end of its time.
+func endedByItsTime(output string) bool {
+	return strings.Contains(output, "\n    context deadline exceeded\n") && !strings.Contains(output, "Failing input written")
+}
 
 // fuzzTests finds fuzz tests by reading the sources: to have go test list them
 // would compile every package first.

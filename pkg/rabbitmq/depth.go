@@ -41,9 +41,9 @@ type DepthOptions struct {
 // Depth refuses messages to queues in which too many wait. It asks the broker
 // once a second about every queue that something was sent to of late, and adds
 // what was sent from here since, so that a queue grows beyond its limit by what
-// others send within a second, and by what is on its way. A queue that nobody can tell the length of is
-// never full. Create it with [NewDepth] and keep [Depth.Run] running; it is
-// safe for concurrent use.
+// others send within a second, and by what is on its way. A queue that nobody
+// can tell the length of is never full. Create it with [NewDepth] and keep
+// [Depth.Run] running; it is safe for concurrent use.
 type Depth struct {
 	opts DepthOptions
 

@@ -261,9 +261,43 @@ func (s *session) collectReturns() {
 				c.mu.Unlock()
 			}
 		case <-s.link.down:
+			s.collectLast()
 			return
 		}
 	}
+}
+
+// collectLast makes room until the library has closed the buffers, so that its
+// reader gets to fail the confirms that are outstanding.
+func (s *session) collectLast() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range drainTimeout / time.Millisecond {
+		if !slices.ContainsFunc(s.all(), func(c *confirmChannel) bool { return !c.ended() }) {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// ended empties the buffer, and reports whether the library has closed it.
+func (c *confirmChannel) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.collect()
+	select {
+	case r, ok := <-c.returns:
+		if ok {
+			c.count(r)
+		}
+		return !ok
+	default:
+		return false
+	}
+}
+
+func (c *confirmChannel) count(r amqp.Return) {
+	c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
 }
 
 // takeReturn reports whether the message came back unroutable. A return comes
@@ -286,7 +320,6 @@ func (c *confirmChannel) takeReturn(key returnKey) bool {
 // nobody misses what another has in hand.
 func (c *confirmChannel) collect() {
 	for len(c.returns) > 0 {
-		r := <-c.returns
-		c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
+		c.count(<-c.returns)
 	}
 }

@@ -114,7 +114,7 @@ func (a *admin) connect(ctx context.Context, fn func(*declarer)) (*link, error) 
 	urls, err := a.opts.addresses()
 	for i := range urls {
 		var l *link
-		l, err = dial(ctx, a.opts, i, func(conn *amqp.Connection) error { return declare(conn, a.opts.Passive, fn) })
+		l, err = dial(ctx, a.opts, i, nil, func(conn *amqp.Connection) error { return declare(conn, a.opts.Passive, fn) })
 		if err == nil {
 			return l, nil
 		}

@@ -139,7 +139,7 @@ func (c *Consumer) stopped() {
 }
 
 func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery)) error {
-	l, err := dial(ctx, c.opts.Options, attempt, func(conn *amqp.Connection) error {
+	l, err := dial(ctx, c.opts.Options, attempt, nil, func(conn *amqp.Connection) error {
 		return declare(conn, c.opts.Passive, c.topology)
 	})
 	if err != nil {

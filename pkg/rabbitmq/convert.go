@@ -17,7 +17,7 @@ const (
 // checkPublish refuses what the broker would punish by closing the channel or
 // the whole connection, and with it everybody else's message in flight.
 func checkPublish(a Address, m *messages.Message, maxBody int) error {
-	for _, f := range []struct{ field, value string }{
+	for _, f := range [...]struct{ field, value string }{
 		{"exchange", a.Exchange},
 		{"queue", a.Key},
 		{"message_id", m.MessageID},
@@ -34,59 +34,6 @@ func checkPublish(a Address, m *messages.Message, maxBody int) error {
 		return &messages.InvalidError{Field: "body", Rule: fmt.Sprintf("the message is %d bytes long, at most %d are allowed", len(m.Body), maxBody)}
 	}
 	return nil
-}
-
-func publishing(m *messages.Message) (amqp.Publishing, error) {
-	headers, err := table(m.Headers)
-	if err == nil {
-		err = headers.Validate()
-	}
-	if err != nil {
-		return amqp.Publishing{}, &messages.InvalidError{Field: "headers", Rule: err.Error()}
-	}
-	return amqp.Publishing{
-		Headers:         headers,
-		ContentType:     m.ContentType,
-		ContentEncoding: m.ContentEncoding,
-		DeliveryMode:    amqp.Persistent,
-		Priority:        m.Priority,
-		CorrelationId:   m.CorrelationID,
-		ReplyTo:         m.ReplyTo,
-		MessageId:       m.MessageID,
-		Body:            m.Body,
-	}, nil
-}
-
-// table turns plain maps into the library's named type, all the way down.
-func table(m map[string]any) (t amqp.Table, err error) {
-	t = make(amqp.Table, len(m))
-	for name, v := range m {
-		if len(name) > maxShortString {
-			return nil, fmt.Errorf("a name is %d bytes long, at most %d are allowed", len(name), maxShortString)
-		}
-		if t[name], err = tableValue(v); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-func tableValue(v any) (any, error) {
-	switch v := v.(type) {
-	case map[string]any:
-		return table(v)
-	case []any:
-		list := make([]any, len(v))
-		for i := range v {
-			var err error
-			if list[i], err = tableValue(v[i]); err != nil {
-				return nil, err
-			}
-		}
-		return list, nil
-	default:
-		return v, nil
-	}
 }
 
 func received(d *amqp.Delivery) messages.Message {

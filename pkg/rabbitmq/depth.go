@@ -233,7 +233,7 @@ type depthReader struct {
 // ready asks the broker how many messages of a queue wait.
 func (r *depthReader) ready(ctx context.Context, o Options, attempt int, queue string) (n int, err error) {
 	if r.link == nil {
-		if r.link, err = dial(ctx, o, attempt, func(*amqp.Connection) error { return nil }); err != nil {
+		if r.link, err = dial(ctx, o, attempt, nil, func(*amqp.Connection) error { return nil }); err != nil {
 			return 0, err
 		}
 	}

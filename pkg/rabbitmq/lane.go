@@ -35,48 +35,64 @@ const (
 )
 
 // lane is one goroutine that owns a connection and its channels in confirm
-// mode, fed by a bounded queue.
+// mode, fed by a queue that is as long as the publisher's in-flight limit.
 type lane struct {
 	opts    PublisherOptions
 	index   int
 	owner   *Publisher
-	queue   chan *job
-	up      atomic.Pointer[session]
+	up      atomic.Pointer[session] // changed with mu held
 	blocked atomic.Bool
+	waiting atomic.Int64 // jobs in the queue
+	filled  chan struct{}
+
+	mu    sync.Mutex
+	queue []*job
 }
 
 func newLane(o PublisherOptions, index int, owner *Publisher) *lane {
 	o.Log = o.Log.With(zap.Int("lane", index))
 	o.Name = fmt.Sprintf("%s publisher %d", o.Name, index)
-	// The queue holds as many as may be in flight, so offering never blocks.
-	return &lane{opts: o, index: index, owner: owner, queue: make(chan *job, o.MaxInFlight)}
+	return &lane{opts: o, index: index, owner: owner, filled: make(chan struct{}, 1)}
 }
 
 // offer hands a job over without blocking; false when the lane is down.
 func (l *lane) offer(j *job) bool {
-	j.state.Store(jobQueued)
-	select {
-	case l.queue <- j:
-	default:
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up.Load() == nil {
 		return false
 	}
-	if l.up.Load() == nil {
-		l.failQueued()
+	j.state.Store(jobQueued)
+	j.unsent = false
+	l.queue = append(l.queue, j)
+	l.waiting.Store(int64(len(l.queue)))
+	if len(l.queue) == 1 {
+		select {
+		case l.filled <- struct{}{}:
+		default:
+		}
 	}
 	return true
 }
 
-// failQueued gives back everything that waits: nothing of it was written.
-func (l *lane) failQueued() {
-	for {
-		select {
-		case j := <-l.queue:
-			j.reject()
-		default:
-			return
-		}
-	}
+// take returns all that waits, and keeps an empty slice in its place.
+func (l *lane) take(empty []*job) []*job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	jobs := l.queue
+	l.queue = empty
+	l.waiting.Store(0)
+	return jobs
 }
+
+// open lets jobs in, and shut keeps them out from then on.
+func (l *lane) open(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up.Store(s)
+}
+
+func (l *lane) shut() { l.open(nil) }
 
 func (l *lane) run(ctx context.Context) error {
 	pause := newPause()
@@ -104,59 +120,56 @@ func (l *lane) run(ctx context.Context) error {
 
 // serve writes jobs until the connection breaks or ctx ends.
 func (l *lane) serve(ctx context.Context, s *session) error {
-	l.up.Store(s)
+	l.open(s)
 	// The broker may have come back without what was declared before.
 	l.owner.admin.forget()
 	l.owner.wake()
 	var helpers sync.WaitGroup
 	helpers.Go(func() { l.watch(s) })
-	helpers.Go(s.collectReturns)
 
 	l.write(ctx, s)
-	l.up.Store(nil)
+	l.shut()
 	l.owner.alarm.Store(time.Now().UnixNano())
-	l.failQueued()
+	handBack(l.take(nil))
 	if ctx.Err() != nil {
 		s.drain(drainTimeout)
 		s.link.close(drainTimeout) //nolint:contextcheck // ctx has ended; closing has a deadline of its own
 	}
 	s.link.kill()
 	helpers.Wait()
+	s.abort()
 	l.blocked.Store(false)
 	return s.cause()
 }
 
+// write writes what waits, all of it at a time.
 func (l *lane) write(ctx context.Context, s *session) {
+	var jobs []*job
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.link.down:
 			return
-		case j := <-l.queue:
-			l.writeAll(s, j)
+		case <-l.filled:
+		}
+		runtime.Gosched() // those about to hand over a job come along
+		jobs = l.take(jobs[:0])
+		handBack(s.write(jobs))
+		clear(jobs)
+		if cap(jobs) > maxSpare {
+			jobs = nil
 		}
 	}
 }
 
-// writeAll writes the first job and all that wait behind it as one.
-func (l *lane) writeAll(s *session, first *job) {
-	s.link.wire.cork()
-	runtime.Gosched() // those about to hand over a job come along
-	s.write(first)
-	for range cap(l.queue) {
-		select {
-		case j := <-l.queue:
-			s.write(j)
-			continue
-		default:
-		}
-		break
-	}
-	if err := s.link.wire.uncork(); err != nil {
-		// Those messages count as sent: each is in doubt.
-		s.fail(err)
-		s.link.kill()
+// maxSpare is how long the list of waiting jobs may stay.
+const maxSpare = 1024
+
+// handBack gives jobs back of which nothing was written.
+func handBack(jobs []*job) {
+	for _, j := range jobs {
+		j.handBack()
 	}
 }
 
@@ -175,6 +188,9 @@ func (l *lane) watch(s *session) {
 			if err != nil {
 				s.fail(err)
 			}
+			return
+		case err := <-s.refused:
+			s.fail(err)
 			return
 		case b, ok := <-s.link.blocked:
 			if !ok {

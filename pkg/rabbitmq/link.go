@@ -160,8 +160,9 @@ func (l *link) close(d time.Duration) {
 
 // dial connects and lets setup declare what it needs, all within the bounds of
 // the options and of ctx. Attempts go through the addresses in turn. Nothing is
-// left open after an error.
-func dial(ctx context.Context, o Options, attempt int, setup func(*amqp.Connection) error) (*link, error) {
+// left open after an error. What methods takes of the methods that come in, the
+// library does not see.
+func dial(ctx context.Context, o Options, attempt int, methods methodHandler, setup func(*amqp.Connection) error) (*link, error) {
 	urls, err := o.addresses()
 	if err != nil {
 		return nil, err
@@ -177,7 +178,7 @@ func dial(ctx context.Context, o Options, attempt int, setup func(*amqp.Connecti
 	}
 	l := &link{raw: raw, down: make(chan struct{})}
 	err = l.bound(ctx, o.SetupTimeout, func() error {
-		if err := l.open(o, url); err != nil {
+		if err := l.open(o, url, methods); err != nil {
 			return err
 		}
 		return setup(l.conn)
@@ -189,7 +190,7 @@ func dial(ctx context.Context, o Options, attempt int, setup func(*amqp.Connecti
 	return l, nil
 }
 
-func (l *link) open(o Options, url string) error {
+func (l *link) open(o Options, url string, methods methodHandler) error {
 	// The socket is encrypted already, below the reader of header frames.
 	url = "amqp" + strings.TrimPrefix(strings.TrimPrefix(url, "amqps"), "amqp")
 	props := amqp.NewConnectionProperties()
@@ -198,7 +199,7 @@ func (l *link) open(o Options, url string) error {
 		Heartbeat:  o.Heartbeat,
 		Properties: props,
 		Dial: func(string, string) (net.Conn, error) {
-			l.wire = newWireConn(l.raw, o.WriteTimeout)
+			l.wire = newWireConn(l.raw, o.WriteTimeout, methods)
 			return l.wire, nil
 		},
 	})

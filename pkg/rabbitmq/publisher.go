@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -157,7 +156,7 @@ func (p *Publisher) State() string {
 // waiting is how many messages wait to be written.
 func (p *Publisher) waiting() (n int) {
 	for _, l := range p.lanes {
-		n += len(l.queue)
+		n += int(l.waiting.Load())
 	}
 	return n
 }
@@ -225,13 +224,9 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	if err := checkPublish(a, m, p.maxBody); err != nil {
 		return err
 	}
-	pub, err := publishing(m)
-	if err != nil {
-		return err
-	}
-	err = p.try(ctx, a, pub, 0)
+	err := p.try(ctx, a, m, 0)
 	for tries := 1; resend && errors.Is(err, messages.ErrRefused) && tries < refusedTries && sleep(ctx, refusedPause); tries++ {
-		err = p.try(ctx, a, pub, 0)
+		err = p.try(ctx, a, m, 0)
 	}
 	if !errors.Is(err, errBroken) {
 		return err
@@ -241,7 +236,7 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	broken := time.Now().UnixNano()
 	if resend && p.awaitAlive(ctx, broken) {
 		p.metrics.resends.Inc()
-		if p.try(ctx, a, pub, broken) == nil {
+		if p.try(ctx, a, m, broken) == nil {
 			return nil
 		}
 	}
@@ -251,13 +246,13 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 // try hands a message to a lane that the broker has answered since then, and
 // waits for its outcome. A lane that goes down before the write hands it back,
 // and the next lane gets it.
-func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing, since int64) error {
+func (p *Publisher) try(ctx context.Context, a Address, m *messages.Message, since int64) error {
 	select {
 	case p.tokens <- struct{}{}:
 	default:
 		return fmt.Errorf("publish: %w (limit %d)", messages.ErrOverloaded, cap(p.tokens))
 	}
-	j := newJob(a, pub, func() { <-p.tokens }, &p.targets)
+	j := newJob(a, m, func() { <-p.tokens }, &p.targets)
 	if err := p.targets.enter(j); err != nil {
 		j.release()
 		return fmt.Errorf("publish to %q: %w", targetName(a), err)
@@ -272,7 +267,7 @@ func (p *Publisher) try(ctx context.Context, a Address, pub amqp.Publishing, sin
 			return err
 		}
 	}
-	j.finish(noWord)
+	j.finish(noWord, time.Now())
 	return p.unavailable()
 }
 
@@ -295,7 +290,7 @@ func (p *Publisher) pick(since int64) *lane {
 		if s == nil || s.alive.Load() < since {
 			continue
 		}
-		if up == nil || len(up.queue) >= spillOver && len(l.queue) < len(up.queue) {
+		if up == nil || up.waiting.Load() >= spillOver && l.waiting.Load() < up.waiting.Load() {
 			up = l
 		}
 	}

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -11,45 +12,77 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
-// session is one connection of a lane, immutable once it is up.
+const (
+	// channelWindow is how many messages a channel carries before the next one
+	// is used.
+	channelWindow = 100
+	// maxWrite is about how many bytes are written at a time, and maxKept how
+	// large the buffer for them may stay.
+	maxWrite = 64 << 10
+	maxKept  = 256 << 10
+)
+
+// session is one connection of a lane.
 type session struct {
 	link     *link
+	frameMax int
 	channels []*confirmChannel
 	// quarantine takes what is sent to an ill queue: the broker's side of a
 	// channel can stand still for seconds over one such message.
 	quarantine *confirmChannel
-	probing    *amqp.Channel
-	pulse      int64        // when the broker's pulse was last taken, unix nanoseconds
-	alive      atomic.Int64 // when the broker last answered, unix nanoseconds
+	// probing takes nothing but the broker's pulse.
+	probing *confirmChannel
+	pulse   int64        // when the broker's pulse was last taken, unix nanoseconds
+	alive   atomic.Int64 // when the broker last answered, unix nanoseconds
+	// refused gets the error with which the broker has closed a channel.
+	refused chan error
+
+	// Of the goroutine that writes: frames, and whose they are.
+	out     []byte
+	outJobs []outJob
+
+	// Of the library's reader, see [session.receive].
+	byNumber  map[uint16]*confirmChannel
+	selected  *confirmChannel
+	returning *confirmChannel
+	settled   []*job
 
 	mu  sync.Mutex
 	err error
 }
 
+// outJob is a job whose frames begin at start.
+type outJob struct {
+	job   *job
+	start int
+}
+
 func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
-	s := &session{pulse: time.Now().UnixNano()}
-	link, err := dial(ctx, l.opts.Options, attempt, func(conn *amqp.Connection) error {
+	s := &session{
+		pulse: time.Now().UnixNano(), refused: make(chan error, 1), byNumber: map[uint16]*confirmChannel{},
+	}
+	link, err := dial(ctx, l.opts.Options, attempt, s.receive, func(conn *amqp.Connection) error {
 		if err := declare(conn, l.opts.Passive, (*declarer).base); err != nil {
 			return err
 		}
+		s.frameMax = conn.Config.FrameSize
 		for range l.opts.Channels {
-			c, err := openConfirm(conn)
+			c, err := s.open(conn)
 			if err != nil {
 				return err
 			}
 			s.channels = append(s.channels, c)
 		}
 		var err error
-		if s.quarantine, err = openConfirm(conn); err != nil {
+		if s.quarantine, err = s.open(conn); err != nil {
 			return err
 		}
-		s.probing, err = conn.Channel()
-		if err != nil {
-			return fmt.Errorf("open channel: %w", err)
-		}
-		return s.probing.Confirm(false)
+		s.probing, err = s.open(conn)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -59,39 +92,142 @@ func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
 	return s, nil
 }
 
-// write publishes one job. It is called by the lane's goroutine only.
-func (s *session) write(j *job) {
-	select {
-	case <-s.link.down:
-		j.reject()
-		return
-	default:
-	}
-	if !j.state.CompareAndSwap(jobQueued, jobWritten) {
-		j.finish(noWord) // its caller has left; nothing was sent
-		return
-	}
-	c := s.quarantine
-	if !j.trial {
-		c = s.next()
-	}
-	c.sent()
-	confirm, err := c.ch.PublishWithDeferredConfirm(j.address.Exchange, j.address.Key, true, false, j.publishing)
+// open opens a channel in confirm mode. The broker's answer has passed
+// [session.receive] when the library returns.
+func (s *session) open(conn *amqp.Connection) (*confirmChannel, error) {
+	ch, err := conn.Channel()
 	if err != nil {
-		c.outstanding.Add(-1)
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		return nil, fmt.Errorf("select confirms: %w", err)
+	}
+	ch.NotifyReturn(s.selected.returns)
+	return s.selected, nil
+}
+
+// receive sees every method that comes in, before the library does, and takes
+// the confirms out. It is called by the library's reader, which is done with all
+// that came before.
+func (s *session) receive(channel uint16, method uint32, args []byte) (taken bool) {
+	if s.returning != nil {
+		s.returning.collect()
+		s.returning = nil
+	}
+	switch method {
+	case confirmSelectOK:
+		s.selected = newConfirmChannel(channel)
+		s.byNumber[channel] = s.selected
+	case basicReturn:
+		s.returning = s.byNumber[channel]
+	case channelClose:
+		if s.byNumber[channel] != nil {
+			select {
+			case s.refused <- closeError(args):
+			default:
+			}
+		}
+	case basicAck, basicNack:
+		c := s.byNumber[channel]
+		if c == nil || len(args) < 9 {
+			return false
+		}
+		s.settle(c, binary.BigEndian.Uint64(args), args[8]&1 != 0, method == basicAck)
+		return true
+	}
+	return false
+}
+
+// closeError reads the arguments of channel.close.
+func closeError(args []byte) error {
+	if len(args) < 3 || len(args) < 3+int(args[2]) {
+		return errors.New("channel closed")
+	}
+	return &amqp.Error{Code: int(binary.BigEndian.Uint16(args)), Reason: string(args[3 : 3+int(args[2])]), Server: true}
+}
+
+// settle ends the jobs that a confirm is about.
+func (s *session) settle(c *confirmChannel, tag uint64, multiple, acked bool) {
+	now := time.Now()
+	c.lastConfirm.Store(now.UnixNano())
+	s.alive.Store(now.UnixNano())
+	s.settled = c.take(s.settled[:0], tag, multiple)
+	for _, j := range s.settled {
+		j.settle(acked, c.takeReturn(j), now)
+	}
+	clear(s.settled)
+}
+
+// write writes jobs, many at a time, and returns those that it did not come to
+// because the connection broke. It is called by the lane's goroutine only.
+func (s *session) write(jobs []*job) (left []*job) {
+	for i, j := range jobs {
+		if !j.state.CompareAndSwap(jobQueued, jobWritten) {
+			j.finish(noWord, time.Now()) // its caller has left; nothing was sent
+			continue
+		}
+		c := s.quarantine
+		if !j.trial {
+			c = s.next()
+		}
+		if err := s.append(c, j); err != nil {
+			j.complete(err, noWord, time.Now())
+			continue
+		}
+		if len(s.out) >= maxWrite && !s.flush() {
+			return jobs[i+1:]
+		}
+	}
+	s.flush()
+	return nil
+}
+
+// append adds the frames of a job to those that are about to be written.
+func (s *session) append(c *confirmChannel, j *job) error {
+	frames, err := appendPublish(s.out, c.number, s.frameMax, j.address, true, j.message)
+	if err != nil {
+		return err
+	}
+	s.outJobs = append(s.outJobs, outJob{j, len(s.out)})
+	s.out = frames
+	c.add(j)
+	return nil
+}
+
+// flush writes the frames; false when the connection broke. Whatever may have
+// gone out in part is in doubt then.
+func (s *session) flush() bool {
+	n, err := s.link.wire.Write(s.out)
+	if err != nil {
+		for _, o := range s.outJobs {
+			o.job.unsent = o.start >= n
+		}
 		s.fail(err)
 		s.link.kill()
-		// ErrClosed comes before the last byte is written; after any other
-		// error nobody can tell how much went out.
-		if errors.Is(err, amqp.ErrClosed) {
-			err = errNotWritten
-		} else {
-			err = fmt.Errorf("%w: %w", errBroken, err)
-		}
-		j.sent <- sent{err: err}
-		return
 	}
-	j.sent <- sent{session: s, channel: c, confirm: confirm}
+	clear(s.outJobs)
+	s.outJobs, s.out = s.outJobs[:0], s.out[:0]
+	if cap(s.out) > maxKept {
+		s.out = nil
+	}
+	return err == nil
+}
+
+// abort ends what the broker has not answered. The connection has ended, and
+// nothing is written any more.
+func (s *session) abort() {
+	var jobs []*job
+	for _, c := range s.all() {
+		jobs = c.takeAll(jobs)
+	}
+	now := time.Now()
+	for _, j := range jobs {
+		if j.unsent {
+			j.handBack()
+		} else {
+			j.complete(errBroken, noWord, now)
+		}
+	}
 }
 
 // next returns the first channel with room in its window, else the one with the
@@ -161,18 +297,24 @@ func (s *session) all() []*confirmChannel { return append(slices.Clip(s.channels
 // probe takes the broker's pulse on the same connection: an exchange without
 // bindings confirms at once, whatever the queues do.
 func (s *session) probe() error {
-	confirm, err := s.probing.PublishWithDeferredConfirm(probeExchange, "", false, false, amqp.Publishing{})
+	a := Address{Exchange: probeExchange}
+	j := newJob(a, &messages.Message{}, func() {}, nil)
+	frames, err := appendPublish(nil, s.probing.number, s.frameMax, a, false, j.message)
 	if err != nil {
+		return err
+	}
+	s.probing.add(j)
+	if _, err := s.link.wire.Write(frames); err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
 	timeout := time.NewTimer(probeTimeout)
 	defer timeout.Stop()
 	select {
-	case <-confirm.Done():
-		if confirm.Acked() {
-			return nil
+	case err := <-j.done:
+		if err != nil {
+			return fmt.Errorf("probe: %w", err)
 		}
-		return errors.New("probe: not confirmed")
+		return nil
 	case <-s.link.down:
 		return errors.New("probe: connection lost")
 	case <-timeout.C:
@@ -194,132 +336,5 @@ func (s *session) drain(d time.Duration) {
 		case <-deadline.C:
 			return
 		}
-	}
-}
-
-// channelWindow is how many messages a channel carries before the next one is
-// used.
-const channelWindow = 100
-
-// returnBuffer is how many returned messages of a channel may wait to be
-// counted.
-const returnBuffer = 256
-
-// confirmChannel is a channel in confirm mode with its returned messages.
-type confirmChannel struct {
-	ch      *amqp.Channel
-	returns chan amqp.Return
-
-	outstanding atomic.Int64
-	lastConfirm atomic.Int64 // unix nanoseconds; also set when the first goes out
-
-	mu       sync.Mutex
-	returned map[returnKey]int
-}
-
-// returnKey tells returns apart: one id may be in flight to two queues.
-type returnKey struct {
-	address Address
-	id      string
-}
-
-func openConfirm(conn *amqp.Connection) (*confirmChannel, error) {
-	ch, err := conn.Channel()
-	if err != nil {
-		return nil, fmt.Errorf("open channel: %w", err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		return nil, fmt.Errorf("select confirms: %w", err)
-	}
-	c := &confirmChannel{
-		ch:       ch,
-		returned: map[returnKey]int{},
-		returns:  ch.NotifyReturn(make(chan amqp.Return, returnBuffer)),
-	}
-	return c, nil
-}
-
-// sent counts a message that is about to go out.
-func (c *confirmChannel) sent() {
-	if c.outstanding.Add(1) == 1 {
-		c.lastConfirm.Store(time.Now().UnixNano())
-	}
-}
-
-// collectReturns empties the buffers of returned messages until the connection
-// ends, also when no confirm makes anybody look: the library's reader waits for
-// room, and the confirms wait for the reader.
-func (s *session) collectReturns() {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			for _, c := range s.all() {
-				c.mu.Lock()
-				c.collect()
-				c.mu.Unlock()
-			}
-		case <-s.link.down:
-			s.collectLast()
-			return
-		}
-	}
-}
-
-// collectLast makes room until the library has closed the buffers, so that its
-// reader gets to fail the confirms that are outstanding.
-func (s *session) collectLast() {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for range drainTimeout / time.Millisecond {
-		if !slices.ContainsFunc(s.all(), func(c *confirmChannel) bool { return !c.ended() }) {
-			return
-		}
-		<-tick.C
-	}
-}
-
-// ended empties the buffer, and reports whether the library has closed it.
-func (c *confirmChannel) ended() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.collect()
-	select {
-	case r, ok := <-c.returns:
-		if ok {
-			c.count(r)
-		}
-		return !ok
-	default:
-		return false
-	}
-}
-
-func (c *confirmChannel) count(r amqp.Return) {
-	c.returned[returnKey{Address{r.Exchange, r.RoutingKey}, r.MessageId}]++
-}
-
-// takeReturn reports whether the message came back unroutable. A return comes
-// before its ack, and the library's one reader puts it into the buffer before
-// it completes the confirm.
-func (c *confirmChannel) takeReturn(key returnKey) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.collect()
-	n := c.returned[key]
-	if n > 1 {
-		c.returned[key] = n - 1
-	} else {
-		delete(c.returned, key)
-	}
-	return n > 0
-}
-
-// collect counts what is in the buffer. The caller holds the lock, so that
-// nobody misses what another has in hand.
-func (c *confirmChannel) collect() {
-	for len(c.returns) > 0 {
-		c.count(<-c.returns)
 	}
 }

@@ -72,7 +72,10 @@ const (
 
 // leave removes a job. Any word is progress, and only a confirm heals: a queue
 // without a leader refuses after a while what it was sent.
-func (t *targets) leave(j *job, w word) {
+func (t *targets) leave(j *job, w word, now time.Time) {
+	if t == nil {
+		return // the pulse is taken of the broker, not of a queue
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	name := targetName(j.address)
@@ -82,7 +85,7 @@ func (t *targets) leave(j *job, w word) {
 	}
 	delete(q.jobs, j)
 	if w != noWord {
-		q.progress = time.Now()
+		q.progress = now
 	}
 	if w == confirmed {
 		q.ill = false

@@ -5,91 +5,68 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	frameHeaderSize = 7
-	frameTypeHeader = 2
 	// maxHeaderFrame bounds the header frame that is held in memory; RabbitMQ
 	// negotiates frames of at most 128 KiB.
 	maxHeaderFrame = 1 << 20
 	maxTableDepth  = 64
-	// maxCorked is how much a corked connection holds back.
-	maxCorked = 64 << 10
+	// maxMethodFrame bounds the method frames that are looked at; those of a
+	// confirm have 13 bytes.
+	maxMethodFrame = 4 << 10
+	// maxPiece is how much is written within one write timeout.
+	maxPiece = 128 << 10
+	// beatEvery is how often the library is to see a frame while others are
+	// taken out, so that it does not take the broker for dead.
+	beatEvery = time.Second
 )
+
+// methodHandler sees a method that comes in, and says whether it has taken it.
+// What it has not taken goes on to the library.
+type methodHandler func(channel uint16, method uint32, args []byte) (taken bool)
 
 // wireConn is the socket below amqp091-go. Every write has a deadline, because
 // the library sets none and a stuck write there holds the locks that its
-// heartbeat and its Close need. On the way in it rewrites header values of
-// type L to l: py-amqp writes every integer above 2^31-1 as L, which
-// amqp091-go takes for a syntax error and closes the connection.
+// heartbeat and its Close need. On the way in it shows methods to a handler, and
+// rewrites header values of type L to l: py-amqp writes every integer above
+// 2^31-1 as L, which amqp091-go takes for a syntax error and closes the
+// connection.
 type wireConn struct {
 	net.Conn
 	writeTimeout time.Duration
+	methods      methodHandler
 
-	mu     sync.Mutex
-	corked bool
-	out    []byte // held back while corked
+	mu sync.Mutex // held for a write
 
 	in      *bufio.Reader
-	pending []byte // read and ready to be handed on
-	pass    int    // bytes of the present frame that are handed on unseen
-	frame   []byte // reused for header frames
+	pending []byte    // read and ready to be handed on
+	pass    int       // bytes of the present frame that are handed on unseen
+	frame   []byte    // reused for header and method frames
+	passed  time.Time // when the library last got a frame
 }
 
-func newWireConn(c net.Conn, writeTimeout time.Duration) *wireConn {
-	return &wireConn{Conn: c, writeTimeout: writeTimeout, in: bufio.NewReaderSize(c, 32<<10)}
+func newWireConn(c net.Conn, writeTimeout time.Duration, methods methodHandler) *wireConn {
+	return &wireConn{Conn: c, writeTimeout: writeTimeout, methods: methods, in: bufio.NewReaderSize(c, 32<<10)}
 }
 
-// Write writes all of b within the write timeout or fails. While the
-// connection is corked it holds b back instead.
-func (c *wireConn) Write(b []byte) (int, error) {
+// Write writes all of b, which is to be whole frames, or fails. Each piece of it
+// has the write timeout.
+func (c *wireConn) Write(b []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.corked {
-		c.out = append(c.out, b...)
-		if len(c.out) < maxCorked {
-			return len(b), nil
+	for n < len(b) && err == nil {
+		if err = c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+			return n, err
 		}
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		return len(b), nil
+		var written int
+		written, err = c.Conn.Write(b[n:min(len(b), n+maxPiece)])
+		n += written
 	}
-	return c.write(b)
-}
-
-// cork holds back what is written until uncork, so that many messages share
-// one call of the kernel and one wake-up of the broker.
-func (c *wireConn) cork() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.corked = true
-}
-
-func (c *wireConn) uncork() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.corked = false
-	return c.flush()
-}
-
-func (c *wireConn) flush() error {
-	if len(c.out) == 0 {
-		return nil
-	}
-	_, err := c.write(c.out)
-	c.out = c.out[:0]
-	return err
-}
-
-func (c *wireConn) write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
+	return n, err
 }
 
 // Read is called by one goroutine only, the library's reader.
@@ -109,44 +86,77 @@ func (c *wireConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// nextFrame reads on up to a frame that the library is to see.
 func (c *wireConn) nextFrame() error {
-	c.frame = append(c.frame[:0], make([]byte, frameHeaderSize)...)
-	if _, err := io.ReadFull(c.in, c.frame); err != nil {
-		return err
-	}
-	size := int(binary.BigEndian.Uint32(c.frame[3:])) + 1 // and the end octet
-	if c.frame[0] != frameTypeHeader || size > maxHeaderFrame {
-		c.pending, c.pass = c.frame, size
+	for {
+		c.frame = slices.Grow(c.frame[:0], frameHeaderSize)[:frameHeaderSize]
+		if _, err := io.ReadFull(c.in, c.frame); err != nil {
+			return err
+		}
+		size := int(binary.BigEndian.Uint32(c.frame[3:])) + 1 // and the end octet
+		switch kind := c.frame[0]; {
+		case kind == frameTypeHeader && size <= maxHeaderFrame:
+			if err := c.readFrame(size); err != nil {
+				return err
+			}
+			rewriteHeaderFrame(c.frame[frameHeaderSize : len(c.frame)-1])
+			c.pending, c.pass = c.frame, 0
+		case kind == frameTypeMethod && size <= maxMethodFrame && c.methods != nil:
+			if err := c.readFrame(size); err != nil {
+				return err
+			}
+			if c.taken() && !c.beat() {
+				continue
+			}
+			c.pending, c.pass = c.frame, 0
+		default:
+			c.pending, c.pass = c.frame, size
+		}
+		if c.methods != nil {
+			c.passed = time.Now()
+		}
 		return nil
 	}
-	c.frame = append(c.frame, make([]byte, size)...)
-	if _, err := io.ReadFull(c.in, c.frame[frameHeaderSize:]); err != nil {
-		return err
+}
+
+// readFrame reads the rest of a frame.
+func (c *wireConn) readFrame(size int) error {
+	c.frame = slices.Grow(c.frame, size)[:frameHeaderSize+size]
+	_, err := io.ReadFull(c.in, c.frame[frameHeaderSize:])
+	return err
+}
+
+// taken shows a method frame to the handler.
+func (c *wireConn) taken() bool {
+	const method = 4
+	payload := c.frame[frameHeaderSize : len(c.frame)-1]
+	return len(payload) >= method &&
+		c.methods(binary.BigEndian.Uint16(c.frame[1:]), binary.BigEndian.Uint32(payload), payload[method:])
+}
+
+// beat puts a heartbeat in the place of a frame that was taken, once in a while.
+func (c *wireConn) beat() bool {
+	if time.Since(c.passed) < beatEvery {
+		return false
 	}
-	rewriteHeaderFrame(c.frame[frameHeaderSize : len(c.frame)-1])
-	c.pending = c.frame
-	return nil
+	c.frame = append(c.frame[:0], frameTypeBeat, 0, 0, 0, 0, 0, 0, frameEnd)
+	return true
 }
 
 // rewriteHeaderFrame turns every L in the header table of a content header
 // into l, in place: both are eight bytes. What it cannot follow it leaves as
 // it is; the library then reports the syntax error.
 func rewriteHeaderFrame(payload []byte) {
-	const (
-		fixed           = 2 + 2 + 8 + 2 // class, weight, body size, flags
-		contentType     = 1 << 15
-		contentEncoding = 1 << 14
-		headers         = 1 << 13
-	)
+	const fixed = 2 + 2 + 8 + 2 // class, weight, body size, flags
 	if len(payload) < fixed {
 		return
 	}
 	flags := binary.BigEndian.Uint16(payload[fixed-2:])
-	if flags&headers == 0 {
+	if flags&flagHeaders == 0 {
 		return
 	}
 	rest := payload[fixed:]
-	for _, f := range []uint16{contentType, contentEncoding} {
+	for _, f := range []uint16{flagContentType, flagContentEncoding} {
 		if flags&f == 0 {
 			continue
 		}

@@ -43,7 +43,7 @@ func readAll(t *testing.T, stream []byte, piece int) []byte {
 		_ = server.Close()
 	}()
 	defer func() { _ = client.Close() }()
-	c := newWireConn(client, time.Second)
+	c := newWireConn(client, time.Second, nil)
 	var out []byte
 	buf := make([]byte, piece)
 	for {
@@ -80,6 +80,40 @@ func TestLongLongHeadersAreRewrittenOnTheWayIn(t *testing.T) {
 	}
 }
 
+// The library does not see what the handler takes, and gets a heartbeat in its
+// place once in a while: else it would take the broker for dead.
+func TestMethodsThatAreTakenDoNotReachTheLibrary(t *testing.T) {
+	t.Parallel()
+	ack := frame(frameTypeMethod, []byte{0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 0, 9, 1})
+	other := frame(frameTypeMethod, []byte{0, 60, 0, 50, 7})
+	short := frame(frameTypeMethod, []byte{0, 60})
+	large := frame(frameTypeMethod, bytes.Repeat([]byte{0, 60, 0, 80}, maxMethodFrame))
+	beat := []byte{frameTypeBeat, 0, 0, 0, 0, 0, 0, frameEnd}
+	stream := bytes.Join([][]byte{other, ack, ack, short, ack, large, headerFrame(nil), ack}, nil)
+	var tags []uint64
+	read := func(passed time.Time) []byte {
+		c := newWireConn(&readOnly{Reader: bytes.NewReader(stream)}, time.Second, func(channel uint16, method uint32, args []byte) bool {
+			require.EqualValues(t, 1, channel)
+			if method != basicAck {
+				require.EqualValues(t, basicReturn, method)
+				return false
+			}
+			tags = append(tags, binary.BigEndian.Uint64(args))
+			return true
+		})
+		c.passed = passed
+		out, err := io.ReadAll(c)
+		require.NoError(t, err)
+		return out
+	}
+	rest := bytes.Join([][]byte{short, large, headerFrame(nil)}, nil)
+	require.Equal(t, append(bytes.Clone(other), rest...), read(time.Now()))
+	require.Equal(t, []uint64{9, 9, 9, 9}, tags)
+	stream = bytes.Join([][]byte{ack, ack, ack}, nil)
+	require.Equal(t, beat, read(time.Time{}), "a heartbeat in the place of the first")
+	require.Empty(t, read(time.Now()))
+}
+
 func FuzzWireConn(f *testing.F) {
 	f.Add(headerFrame(field("c", 'L', 0, 0, 0, 0, 0, 0, 0, 1)))
 	f.Add(headerFrame(field("n", 'F', long(field("x", 'L', 1, 2, 3, 4, 5, 6, 7, 8))...)))
@@ -99,7 +133,7 @@ func FuzzWireConn(f *testing.F) {
 // of a frame.
 func readAllPrefix(t *testing.T, stream []byte) []byte {
 	t.Helper()
-	c := newWireConn(&readOnly{Reader: bytes.NewReader(stream)}, time.Second)
+	c := newWireConn(&readOnly{Reader: bytes.NewReader(stream)}, time.Second, nil)
 	out, err := io.ReadAll(c)
 	if err != nil {
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -121,7 +155,7 @@ func TestWriteToAPeerThatDoesNotReadEndsAtTheDeadline(t *testing.T) {
 		_ = client.Close()
 		_ = server.Close()
 	})
-	_, err := newWireConn(client, 20*time.Millisecond).Write([]byte("x"))
+	_, err := newWireConn(client, 20*time.Millisecond, nil).Write([]byte("x"))
 	var timeout net.Error
 	require.ErrorAs(t, err, &timeout)
 	require.True(t, timeout.Timeout())

@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -40,9 +41,7 @@ func TestMessagesArriveAsTheLibraryWouldHaveSentThem(t *testing.T) {
 	ch := raw(t, url)
 	require.NoError(t, ch.Confirm(false))
 	byLibrary := amqp.Table{}
-	for name, v := range headers {
-		byLibrary[name] = v
-	}
+	maps.Copy(byLibrary, headers)
 	byLibrary["table"] = amqp.Table{"in": amqp.Table{"deep": []any{true}}}
 	byLibrary["none"] = amqp.Table{}
 	confirm, err := ch.PublishWithDeferredConfirm("", "q", true, false, amqp.Publishing{
@@ -59,7 +58,7 @@ func TestMessagesArriveAsTheLibraryWouldHaveSentThem(t *testing.T) {
 		got = append(got, d)
 	}
 	for i, d := range got[:3] {
-		require.Equal(t, []int{0, 2, 400_000}[i], len(d.Body))
+		require.Len(t, d.Body, []int{0, 2, 400_000}[i])
 		d.Body = got[4].Body
 		require.Equal(t, got[4], d)
 	}

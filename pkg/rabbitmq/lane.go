@@ -29,6 +29,11 @@ const (
 	watchEvery   = 50 * time.Millisecond
 	// drainTimeout is how long a closing lane waits for confirms.
 	drainTimeout = 2 * time.Second
+	// groupSize is how many messages a write waits for, and groupWait for how
+	// long, while at least groupBusy are under way.
+	groupSize = 32
+	groupBusy = 16
+	groupWait = 4 * time.Millisecond
 	// stableAfter is how long a connection must last for the next one to be
 	// tried without a pause.
 	stableAfter = 5 * time.Second
@@ -66,7 +71,7 @@ func (l *lane) offer(j *job) bool {
 	j.unsent = false
 	l.queue = append(l.queue, j)
 	l.waiting.Store(int64(len(l.queue)))
-	if len(l.queue) == 1 {
+	if n := int64(len(l.queue)); n == 1 || n == groupSize {
 		select {
 		case l.filled <- struct{}{}:
 		default:
@@ -154,11 +159,33 @@ func (l *lane) write(ctx context.Context, s *session) {
 		case <-l.filled:
 		}
 		runtime.Gosched() // those about to hand over a job come along
+		l.gather(s)
 		jobs = l.take(jobs[:0])
 		handBack(s.write(jobs))
 		clear(jobs)
 		if cap(jobs) > maxSpare {
 			jobs = nil
+		}
+	}
+}
+
+// gather waits for more jobs to share a write, as long as many messages wait for
+// their confirm: they would have to wait for RabbitMQ anyway, which takes a group
+// of messages for much less than each of them alone.
+func (l *lane) gather(s *session) {
+	if l.waiting.Load() >= groupSize || s.outstanding() < groupBusy {
+		return
+	}
+	patience := time.NewTimer(groupWait)
+	defer patience.Stop()
+	for l.waiting.Load() < groupSize && s.outstanding() >= groupBusy {
+		select {
+		case <-l.filled:
+		case <-s.answered:
+		case <-s.link.down:
+			return
+		case <-patience.C:
+			return
 		}
 	}
 }

@@ -40,6 +40,8 @@ type session struct {
 	alive   atomic.Int64 // when the broker last answered, unix nanoseconds
 	// refused gets the error with which the broker has closed a channel.
 	refused chan error
+	// answered is told of every confirm.
+	answered chan struct{}
 
 	// Of the goroutine that writes: frames, and whose they are.
 	out     []byte
@@ -63,7 +65,7 @@ type outJob struct {
 
 func (l *lane) connect(ctx context.Context, attempt int) (*session, error) {
 	s := &session{
-		pulse: time.Now().UnixNano(), refused: make(chan error, 1), byNumber: map[uint16]*confirmChannel{},
+		pulse: time.Now().UnixNano(), refused: make(chan error, 1), answered: make(chan struct{}, 1), byNumber: map[uint16]*confirmChannel{},
 	}
 	link, err := dial(ctx, l.opts.Options, attempt, s.receive, func(conn *amqp.Connection) error {
 		if err := declare(conn, l.opts.Passive, (*declarer).base); err != nil {
@@ -156,6 +158,10 @@ func (s *session) settle(c *confirmChannel, tag uint64, multiple, acked bool) {
 		j.settle(acked, c.takeReturn(j), now)
 	}
 	clear(s.settled)
+	select {
+	case s.answered <- struct{}{}:
+	default:
+	}
 }
 
 // write writes jobs, many at a time, and returns those that it did not come to

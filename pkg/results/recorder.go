@@ -18,7 +18,9 @@ const (
 	recordTimeout  = time.Second
 	recordPatience = 5 * time.Second
 	recordFlush    = 2 * time.Second
-	recordLinger   = time.Millisecond
+	// recordLinger is how long records gather while many come. Redis writes its
+	// log to the disk for each group, and RabbitMQ waits for the same disk.
+	recordLinger = 5 * time.Millisecond
 )
 
 // Recorder writes the records of submissions behind the submissions' back: a

@@ -19,48 +19,59 @@ var errNoLength = errors.New("read answer: it has no Content-Length")
 // readAnswer reads one HTTP/1.1 answer of known length and returns its status.
 // It looks at nothing else: net/http would take several times as long.
 func readAnswer(in *bufio.Reader) (status int, err error) {
-	line, err := in.ReadSlice('\n')
+	head, err := readHead(in)
 	if err != nil {
 		return 0, fmt.Errorf("read answer: %w", err)
 	}
 	const digits = len("HTTP/1.1 ")
-	if len(line) < digits+3 {
-		return 0, fmt.Errorf("read answer: it begins with %q", line)
+	if len(head) < digits+3 {
+		return 0, fmt.Errorf("read answer: it begins with %q", head)
 	}
-	if status, err = strconv.Atoi(string(line[digits : digits+3])); err != nil {
+	if status, err = strconv.Atoi(string(head[digits : digits+3])); err != nil {
 		return 0, fmt.Errorf("read answer: %w", err)
 	}
-	length, err := readHeader(in)
+	length, err := contentLength(head)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := in.Discard(length); err != nil {
+	if _, err := in.Discard(len(head) + length); err != nil {
 		return 0, fmt.Errorf("read answer: %w", err)
 	}
 	return status, nil
 }
 
-// readHeader returns the length of the body that follows.
-func readHeader(in *bufio.Reader) (length int, err error) {
-	for length = -1; ; {
-		line, err := in.ReadSlice('\n')
+// readHead returns the head of an answer, with the empty line at its end. It
+// stays in the reader.
+func readHead(in *bufio.Reader) ([]byte, error) {
+	for most := 1; ; {
+		seen, err := in.Peek(most)
+		if buffered := in.Buffered(); buffered > len(seen) {
+			seen, _ = in.Peek(buffered)
+		}
+		if end := bytes.Index(seen, []byte("\r\n\r\n")); end >= 0 {
+			return seen[:end+4], nil
+		}
 		if err != nil {
-			return 0, fmt.Errorf("read answer: %w", err)
+			return nil, err
 		}
-		line = bytes.TrimRight(line, "\r\n")
-		if len(line) == 0 {
-			break
-		}
-		const name = "content-length:"
-		if len(line) < len(name) || !bytes.EqualFold(line[:len(name)], []byte(name)) {
-			continue
-		}
-		if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):]))); err != nil {
-			return 0, fmt.Errorf("read answer: %w", err)
-		}
+		most = len(seen) + 1
 	}
-	if length < 0 {
+}
+
+// contentLength returns the length of the body behind a head.
+func contentLength(head []byte) (int, error) {
+	const name = "\r\ncontent-length:"
+	at := bytes.Index(head, []byte("\r\nContent-Length:")) // as net/http writes it
+	if at < 0 {
+		at = bytes.Index(bytes.ToLower(head), []byte(name))
+	}
+	if at < 0 {
 		return 0, errNoLength
+	}
+	value, _, _ := bytes.Cut(head[at+len(name):], []byte("\r\n"))
+	length, err := strconv.Atoi(string(bytes.TrimSpace(value)))
+	if err != nil {
+		return 0, fmt.Errorf("read answer: %w", err)
 	}
 	return length, nil
 }

@@ -26,7 +26,7 @@ func readBody(c *call, limit int64) ([]byte, error) {
 	if c.request.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(c.writer, c.request.Body, limit))
+	data, err := readAll(http.MaxBytesReader(c.writer, c.request.Body, limit), c.request.ContentLength)
 	if err != nil {
 		return nil, readProblem(err, limit)
 	}
@@ -35,6 +35,17 @@ func readBody(c *call, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// readAll reads a body, of which the length may be known.
+func readAll(body io.Reader, length int64) ([]byte, error) {
+	const trusted = 64 << 10 // as much is made ready for bytes that may never come
+	if length < 0 || length > trusted {
+		return io.ReadAll(body)
+	}
+	data := make([]byte, length)
+	_, err := io.ReadFull(body, data)
+	return data, err
 }
 
 // checkContentType wants one of the types, in UTF-8 and uncompressed, and

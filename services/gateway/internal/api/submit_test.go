@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -373,5 +374,23 @@ func BenchmarkSubmit(b *testing.B) {
 		r.Host = "localhost"
 		r.Header.Set("Content-Type", "application/json")
 		a.ServeHTTP(discard{http.Header{}}, r)
+	}
+}
+
+// The short way writes what the long one does.
+func TestPendingTaskIsShownAsAnyOther(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("", 3600))
+	for _, r := range []*messages.Result{
+		pendingRecord(&messages.Task{ID: "a", Name: "t", Queue: "q", Created: at}),
+		pendingRecord(&messages.Task{ID: "ü\"<>&\u2028\n", Name: "näme", Queue: "q", Created: at, ETA: at.Add(time.Hour), Expires: at.Add(2 * time.Hour)}),
+		pendingRecord(&messages.Task{ID: "a", Name: "t", Queue: "q", Args: json.RawMessage(`[1]`), Kwargs: json.RawMessage(`{"a":1}`)}),
+	} {
+		want, err := encodeJSON(newTask(r))
+		require.NoError(t, err)
+		require.JSONEq(t, string(want), string(pendingJSON(r)))
+		if !strings.Contains(r.TaskID, "&") { // of which there are two ways to write it
+			require.Equal(t, string(want), string(pendingJSON(r)))
+		}
 	}
 }

@@ -29,7 +29,11 @@ type fault struct {
 	broken, healed func(ctx context.Context, s *stack)
 }
 
-const held = 4 * time.Second
+// held is how long a fault lasts, and heldFirst one that a gateway starts with.
+const (
+	held      = 4 * time.Second
+	heldFirst = 3 * time.Second
+)
 
 // restarts is how often the broker is restarted in a row.
 func restarts() int {
@@ -97,11 +101,15 @@ func faults() []fault {
 			broken: func(_ context.Context, s *stack) { require.NoError(s.t, s.redis.Freeze()) },
 			healed: func(_ context.Context, s *stack) { require.NoError(s.t, s.redis.Thaw()) },
 		},
-		{name: "broker refused at start-up", hold: held, startUp: true, away: true, broken: refuseAMQP, healed: acceptAMQP},
-		{name: "broker black-holed at start-up", hold: held, startUp: true, away: true, broken: poison(swallow(upstream), swallow(downstream)), healed: heal},
-		{name: "Redis refused at start-up", hold: held, startUp: true, unnoticed: true, noStore: true, broken: refuseRedis, healed: acceptRedis},
+		{name: "broker refused at start-up", hold: heldFirst, startUp: true, away: true, broken: refuseAMQP, healed: acceptAMQP},
+		{name: "broker black-holed at start-up", hold: heldFirst, startUp: true, away: true, broken: poison(swallow(upstream), swallow(downstream)), healed: heal},
+		{name: "memory alarm at start-up", hold: heldFirst, startUp: true, away: true, broken: watermark("0"), healed: watermark("absolute", "1GB")},
+		{name: "connections reset at start-up", hold: heldFirst, startUp: true, away: true, broken: poison(cut(upstream, 200)), healed: heal},
+		// To connect takes dozens of round trips, and then everything is accepted.
+		{name: "200 ms latency at start-up", hold: heldFirst, startUp: true, unnoticed: true, broken: poison(delay(upstream, 100), delay(downstream, 100)), healed: heal},
+		{name: "Redis refused at start-up", hold: heldFirst, startUp: true, unnoticed: true, noStore: true, broken: refuseRedis, healed: acceptRedis},
 		{
-			name: "Redis black-holed at start-up", hold: held, startUp: true, unnoticed: true, noStore: true, healed: heal,
+			name: "Redis black-holed at start-up", hold: heldFirst, startUp: true, unnoticed: true, noStore: true, healed: heal,
 			broken: func(_ context.Context, s *stack) { s.redisProxy.poison(swallow(upstream), swallow(downstream)) },
 		},
 	}

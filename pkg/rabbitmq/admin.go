@@ -28,7 +28,6 @@ type admin struct {
 
 func newAdmin(o Options) *admin {
 	o.Name += " admin"
-	o.SetupTimeout *= 4 // the whole ladder is about 200 calls
 	return &admin{
 		opts: o, slot: make(chan struct{}, 1),
 		ours: map[string]bool{}, works: map[string]time.Time{}, targets: map[string]bool{},

@@ -5,5 +5,6 @@
 // write there has no deadline and holds the locks that closing needs, a call
 // has no context, and a header of AMQP type L ends the connection. Every
 // socket here has a write deadline, every call is bounded by closing its
-// socket, and L is rewritten on the way in.
+// socket, and L is rewritten on the way in. Messages are written, and their
+// confirms read, by frames of our own on the library's connections.
 package rabbitmq

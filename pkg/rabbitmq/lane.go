@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
 )
 
@@ -105,6 +106,9 @@ func (l *lane) run(ctx context.Context) error {
 		begun := time.Now()
 		s, err := l.connect(ctx, attempt)
 		if err == nil {
+			err = l.greet(ctx, s)
+		}
+		if err == nil {
 			l.opts.Log.Info("publisher connected")
 			l.owner.metrics.reconnects.Inc()
 			err = l.serve(ctx, s)
@@ -121,6 +125,39 @@ func (l *lane) run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// greet takes the broker's pulse before the first job is let in: no submission
+// has to find out that the broker does not take any. A broker with an alarm says
+// so to whoever publishes, and only then.
+func (l *lane) greet(ctx context.Context, s *session) error {
+	pulse, err := s.sendProbe()
+	timeout := time.NewTimer(l.opts.SetupTimeout)
+	defer timeout.Stop()
+	if err == nil {
+		select {
+		case err = <-pulse:
+		case b := <-s.link.blocked:
+			l.block(b)
+		case err = <-s.refused:
+		case <-s.link.closed:
+			err = errors.New("connection lost")
+		case <-timeout.C:
+			err = fmt.Errorf("probe: no confirm within %v", l.opts.SetupTimeout)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		s.link.kill()
+	}
+	return err
+}
+
+// block notes whether the broker asks publishers to stop.
+func (l *lane) block(b amqp.Blocking) {
+	l.blocked.Store(b.Active)
+	l.opts.Log.Warn("broker changed its flow of publishers", zap.Bool("blocked", b.Active), zap.String("reason", b.Reason))
 }
 
 // serve writes jobs until the connection breaks or ctx ends.
@@ -223,8 +260,7 @@ func (l *lane) watch(s *session) {
 			if !ok {
 				return
 			}
-			l.blocked.Store(b.Active)
-			l.opts.Log.Warn("broker changed its flow of publishers", zap.Bool("blocked", b.Active), zap.String("reason", b.Reason))
+			l.block(b)
 		case now := <-tick.C:
 			if l.blocked.Load() || !s.overdue(now) && l.owner.alarm.Load() <= s.pulse {
 				continue

@@ -37,8 +37,9 @@ type Options struct {
 	Heartbeat time.Duration
 	// DialTimeout bounds the TCP connect (and the TLS handshake); default 2 s.
 	DialTimeout time.Duration
-	// SetupTimeout bounds the AMQP handshake with all declarations after it;
-	// default 5 s.
+	// SetupTimeout is how long the broker may say nothing in the course of the
+	// AMQP handshake and the declarations after it; default 5 s. They take
+	// dozens of round trips, so on a slow network all of it takes longer.
 	SetupTimeout time.Duration
 	// WriteTimeout bounds every write to the socket; default 500 ms.
 	WriteTimeout time.Duration
@@ -152,6 +153,38 @@ func (l *link) bound(ctx context.Context, d time.Duration, fn func() error) erro
 	return err
 }
 
+// attend calls fn and closes the socket when the broker says nothing for d, or
+// when ctx ends: fn then returns with an error.
+func (l *link) attend(ctx context.Context, d time.Duration, fn func() error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	begun := time.Now()
+	unhook := context.AfterFunc(ctx, l.kill)
+	var watch sync.WaitGroup
+	done := make(chan struct{})
+	watch.Go(func() {
+		tick := time.NewTicker(d / 20)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if time.Since(begun) > d && time.Since(l.wire.lastFrame()) > d {
+					cancel(fmt.Errorf("the broker says nothing for %v", d))
+				}
+			}
+		}
+	})
+	err := fn()
+	close(done)
+	watch.Wait()
+	if !unhook() {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
 // close ends the connection properly within d, or else closes the socket.
 func (l *link) close(d time.Duration) {
 	_ = l.bound(context.Background(), d, l.conn.Close)
@@ -176,9 +209,9 @@ func dial(ctx context.Context, o Options, attempt int, methods methodHandler, se
 	if err != nil {
 		return nil, err
 	}
-	l := &link{raw: raw, down: make(chan struct{})}
-	err = l.bound(ctx, o.SetupTimeout, func() error {
-		if err := l.open(o, url, methods); err != nil {
+	l := &link{raw: raw, wire: newWireConn(raw, o.WriteTimeout, methods), down: make(chan struct{})}
+	err = l.attend(ctx, o.SetupTimeout, func() error {
+		if err := l.open(o, url); err != nil {
 			return err
 		}
 		return setup(l.conn)
@@ -190,7 +223,7 @@ func dial(ctx context.Context, o Options, attempt int, methods methodHandler, se
 	return l, nil
 }
 
-func (l *link) open(o Options, url string, methods methodHandler) error {
+func (l *link) open(o Options, url string) error {
 	// The socket is encrypted already, below the reader of header frames.
 	url = "amqp" + strings.TrimPrefix(strings.TrimPrefix(url, "amqps"), "amqp")
 	props := amqp.NewConnectionProperties()
@@ -198,10 +231,7 @@ func (l *link) open(o Options, url string, methods methodHandler) error {
 	conn, err := amqp.DialConfig(url, amqp.Config{
 		Heartbeat:  o.Heartbeat,
 		Properties: props,
-		Dial: func(string, string) (net.Conn, error) {
-			l.wire = newWireConn(l.raw, o.WriteTimeout, methods)
-			return l.wire, nil
-		},
+		Dial:       func(string, string) (net.Conn, error) { return l.wire, nil },
 	})
 	if err != nil {
 		return err

@@ -303,29 +303,35 @@ func (s *session) all() []*confirmChannel { return append(slices.Clip(s.channels
 // probe takes the broker's pulse on the same connection: an exchange without
 // bindings confirms at once, whatever the queues do.
 func (s *session) probe() error {
-	a := Address{Exchange: probeExchange}
-	j := newJob(a, &messages.Message{}, func() {}, nil)
-	frames, err := appendPublish(nil, s.probing.number, s.frameMax, a, false, j.message)
+	pulse, err := s.sendProbe()
 	if err != nil {
 		return err
-	}
-	s.probing.add(j)
-	if _, err := s.link.wire.Write(frames); err != nil {
-		return fmt.Errorf("probe: %w", err)
 	}
 	timeout := time.NewTimer(probeTimeout)
 	defer timeout.Stop()
 	select {
-	case err := <-j.done:
-		if err != nil {
-			return fmt.Errorf("probe: %w", err)
-		}
-		return nil
+	case err := <-pulse:
+		return err
 	case <-s.link.down:
 		return errors.New("probe: connection lost")
 	case <-timeout.C:
 		return fmt.Errorf("probe: no confirm within %v", probeTimeout)
 	}
+}
+
+// sendProbe returns where the confirm comes in.
+func (s *session) sendProbe() (pulse <-chan error, err error) {
+	a := Address{Exchange: probeExchange}
+	j := newJob(a, &messages.Message{}, func() {}, nil)
+	frames, err := appendPublish(nil, s.probing.number, s.frameMax, a, false, j.message)
+	if err != nil {
+		return nil, err
+	}
+	s.probing.add(j)
+	if _, err := s.link.wire.Write(frames); err != nil {
+		return nil, fmt.Errorf("probe: %w", err)
+	}
+	return j.done, nil
 }
 
 // drain waits until nothing is outstanding, or for d.

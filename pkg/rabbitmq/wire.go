@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,7 +48,12 @@ type wireConn struct {
 	pass    int       // bytes of the present frame that are handed on unseen
 	frame   []byte    // reused for header and method frames
 	passed  time.Time // when the library last got a frame
+
+	heard atomic.Int64 // when the last frame came in, unix nanoseconds
 }
+
+// lastFrame is when the last frame came in.
+func (c *wireConn) lastFrame() time.Time { return time.Unix(0, c.heard.Load()) }
 
 func newWireConn(c net.Conn, writeTimeout time.Duration, methods methodHandler) *wireConn {
 	return &wireConn{Conn: c, writeTimeout: writeTimeout, methods: methods, in: bufio.NewReaderSize(c, 32<<10)}
@@ -93,6 +99,8 @@ func (c *wireConn) nextFrame() error {
 		if _, err := io.ReadFull(c.in, c.frame); err != nil {
 			return err
 		}
+		now := time.Now()
+		c.heard.Store(now.UnixNano())
 		size := int(binary.BigEndian.Uint32(c.frame[3:])) + 1 // and the end octet
 		switch kind := c.frame[0]; {
 		case kind == frameTypeHeader && size <= maxHeaderFrame:
@@ -105,16 +113,14 @@ func (c *wireConn) nextFrame() error {
 			if err := c.readFrame(size); err != nil {
 				return err
 			}
-			if c.taken() && !c.beat() {
+			if c.taken() && !c.beat(now) {
 				continue
 			}
 			c.pending, c.pass = c.frame, 0
 		default:
 			c.pending, c.pass = c.frame, size
 		}
-		if c.methods != nil {
-			c.passed = time.Now()
-		}
+		c.passed = now
 		return nil
 	}
 }
@@ -135,8 +141,8 @@ func (c *wireConn) taken() bool {
 }
 
 // beat puts a heartbeat in the place of a frame that was taken, once in a while.
-func (c *wireConn) beat() bool {
-	if time.Since(c.passed) < beatEvery {
+func (c *wireConn) beat(now time.Time) bool {
+	if now.Sub(c.passed) < beatEvery {
 		return false
 	}
 	c.frame = append(c.frame[:0], frameTypeBeat, 0, 0, 0, 0, 0, 0, frameEnd)

@@ -140,8 +140,10 @@ func (l *lane) greet(ctx context.Context, s *session) error {
 		case b := <-s.link.blocked:
 			l.block(b)
 		case err = <-s.refused:
-		case <-s.link.closed:
-			err = errors.New("connection lost")
+		case lost := <-s.link.closed:
+			if err = errors.New("probe: connection lost"); lost != nil {
+				err = lost
+			}
 		case <-timeout.C:
 			err = fmt.Errorf("probe: no confirm within %v", l.opts.SetupTimeout)
 		case <-ctx.Done():

@@ -89,7 +89,9 @@ vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call
 .PHONY: outage
 outage: $(DEVSTACK) ## Break RabbitMQ and Redis under load, one fault at a time (needs a quiet machine)
 	@$(DEVSTACK) deps --test
-	go test -tags=outage -count=1 -timeout=20m -run='^TestOutages$$' ./internal/outage
+	@mkdir -p .cache
+	LOVAGE_OUTAGE_TABLE=$(CURDIR)/.cache/outage.md go test -tags=outage -count=1 -timeout=20m -run='^TestOutages$$' ./internal/outage
+	@cat .cache/outage.md
 
 .PHONY: overload
 overload: $(DEVSTACK) ## Submit three times as much as RabbitMQ takes (needs a quiet machine)

@@ -231,16 +231,34 @@ func (p *Publisher) publish(ctx context.Context, a Address, m *messages.Message,
 	if !errors.Is(err, errBroken) {
 		return err
 	}
-	// Connections often end together. The one other try is not spent on a
-	// connection that has not heard of its end yet.
-	broken := time.Now().UnixNano()
-	if resend && p.awaitAlive(ctx, broken) {
-		p.metrics.resends.Inc()
-		if p.try(ctx, a, m, broken) == nil {
-			return nil
-		}
+	if resend && p.again(ctx, a, m) {
+		return nil
 	}
 	return fmt.Errorf("publish: %w: %w", messages.ErrUnconfirmed, err)
+}
+
+// again sends a message in doubt once more, and reports whether it is confirmed.
+// Connections often end together, so the one other try is not spent on one that
+// has not heard of its end yet. To be refused, because the queue is still ill,
+// is no try: nothing was written.
+func (p *Publisher) again(ctx context.Context, a Address, m *messages.Message) bool {
+	broken := time.Now().UnixNano()
+	for p.awaitAlive(ctx, broken) {
+		err := p.try(ctx, a, m, broken)
+		if !unsent(err) {
+			p.metrics.resends.Inc()
+			return err == nil
+		}
+		if !sleep(ctx, refusedPause) {
+			break
+		}
+	}
+	return false
+}
+
+// unsent reports whether a try was refused before anything was written.
+func unsent(err error) bool {
+	return errors.Is(err, messages.ErrQueueUnavailable) || errors.Is(err, messages.ErrOverloaded) || errors.Is(err, messages.ErrBrokerUnavailable)
 }
 
 // try hands a message to a lane that the broker has answered since then, and

@@ -344,3 +344,31 @@ func TestAnIllQueueDoesNotTakeTheOthersDown(t *testing.T) {
 	suspend("resume")
 	require.Eventually(t, func() bool { return enqueue(t, p, "ill", 0, "after") == nil }, patience, 10*time.Millisecond)
 }
+
+// A queue that stands still for a while leaves its messages in doubt, and the
+// callers that still have time get them confirmed when it goes on.
+func TestMessagesInDoubtWaitForTheirQueue(t *testing.T) {
+	t.Parallel()
+	broker := devstack.RabbitMQ(t)
+	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, broker.URL())})
+	p.Adopt("q")
+	require.NoError(t, enqueue(t, p, "q", 0, "before"))
+	_, err := broker.Ctl(t.Context(), "eval", `sys:suspend(list_to_atom("%2F_q")).`)
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			if err := enqueue(t, p, "q", 0, numbered(i)); err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { // its connection was given up for it
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return errors.Is(p.Enqueue(ctx, "q", 0, message("refused")), messages.ErrQueueUnavailable)
+	}, patience, time.Millisecond)
+	_, err = broker.Ctl(t.Context(), "eval", `sys:resume(list_to_atom("%2F_q")).`)
+	require.NoError(t, err)
+	all.Wait()
+}

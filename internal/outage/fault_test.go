@@ -101,6 +101,8 @@ func faults() []fault {
 			broken: func(_ context.Context, s *stack) { require.NoError(s.t, s.redis.Freeze()) },
 			healed: func(_ context.Context, s *stack) { require.NoError(s.t, s.redis.Thaw()) },
 		},
+		// At the start, a broker that is killed is one that refuses, and one that
+		// is frozen one that is black-holed.
 		{name: "broker refused at start-up", hold: heldFirst, startUp: true, away: true, broken: refuseAMQP, healed: acceptAMQP},
 		{name: "broker black-holed at start-up", hold: heldFirst, startUp: true, away: true, broken: poison(swallow(upstream), swallow(downstream)), healed: heal},
 		{name: "memory alarm at start-up", hold: heldFirst, startUp: true, away: true, broken: watermark("0"), healed: watermark("absolute", "1GB")},

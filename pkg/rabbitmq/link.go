@@ -145,41 +145,38 @@ func (l *link) kill() {
 func (l *link) bound(ctx context.Context, d time.Duration, fn func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	stop := context.AfterFunc(ctx, l.kill)
-	err := fn()
-	if !stop() {
-		return errors.Join(context.Cause(ctx), err)
-	}
-	return err
+	return l.until(ctx, fn)
 }
 
 // attend calls fn and closes the socket when the broker says nothing for d, or
 // when ctx ends: fn then returns with an error.
 func (l *link) attend(ctx context.Context, d time.Duration, fn func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	begun := time.Now()
-	unhook := context.AfterFunc(ctx, l.kill)
 	var watch sync.WaitGroup
-	done := make(chan struct{})
+	defer watch.Wait()
+	defer cancel(nil)
 	watch.Go(func() {
 		tick := time.NewTicker(d / 20)
 		defer tick.Stop()
 		for {
 			select {
-			case <-done:
+			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if time.Since(begun) > d && time.Since(l.wire.lastFrame()) > d {
+				if time.Since(l.wire.lastFrame()) > d {
 					cancel(fmt.Errorf("the broker says nothing for %v", d))
 				}
 			}
 		}
 	})
+	return l.until(ctx, fn)
+}
+
+// until calls fn and closes the socket when ctx ends.
+func (l *link) until(ctx context.Context, fn func() error) error {
+	stop := context.AfterFunc(ctx, l.kill)
 	err := fn()
-	close(done)
-	watch.Wait()
-	if !unhook() {
+	if !stop() {
 		return errors.Join(context.Cause(ctx), err)
 	}
 	return err

@@ -256,9 +256,10 @@ func (p *Publisher) again(ctx context.Context, a Address, m *messages.Message) b
 	return false
 }
 
-// unsent reports whether a try was refused before anything was written.
+// unsent reports whether a try ended before anything was written.
 func unsent(err error) bool {
-	return errors.Is(err, messages.ErrQueueUnavailable) || errors.Is(err, messages.ErrOverloaded) || errors.Is(err, messages.ErrBrokerUnavailable)
+	return errors.Is(err, messages.ErrQueueUnavailable) || errors.Is(err, messages.ErrOverloaded) ||
+		errors.Is(err, messages.ErrBrokerUnavailable) || errors.Is(err, messages.ErrNotSent)
 }
 
 // try hands a message to a lane that the broker has answered since then, and

@@ -313,12 +313,7 @@ func TestAnIllQueueDoesNotTakeTheOthersDown(t *testing.T) {
 	p.Adopt("ill", "good")
 	require.NoError(t, enqueue(t, p, "ill", 0, "a"))
 	require.NoError(t, enqueue(t, p, "good", 0, "a"))
-	suspend := func(verb string) {
-		t.Helper()
-		_, err := broker.Ctl(t.Context(), "eval", `sys:`+verb+`(list_to_atom("%2F_ill")).`)
-		require.NoError(t, err)
-	}
-	suspend("suspend")
+	steer(t, broker, "suspend", "ill")
 	var all sync.WaitGroup
 	for i := range 400 {
 		all.Go(func() {
@@ -341,7 +336,7 @@ func TestAnIllQueueDoesNotTakeTheOthersDown(t *testing.T) {
 	}
 	require.Eventually(t, refused, patience, time.Millisecond)
 
-	suspend("resume")
+	steer(t, broker, "resume", "ill")
 	require.Eventually(t, func() bool { return enqueue(t, p, "ill", 0, "after") == nil }, patience, 10*time.Millisecond)
 }
 
@@ -353,8 +348,7 @@ func TestMessagesInDoubtWaitForTheirQueue(t *testing.T) {
 	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, broker.URL())})
 	p.Adopt("q")
 	require.NoError(t, enqueue(t, p, "q", 0, "before"))
-	_, err := broker.Ctl(t.Context(), "eval", `sys:suspend(list_to_atom("%2F_q")).`)
-	require.NoError(t, err)
+	steer(t, broker, "suspend", "q")
 	var all sync.WaitGroup
 	for i := range 50 {
 		all.Go(func() {
@@ -368,7 +362,14 @@ func TestMessagesInDoubtWaitForTheirQueue(t *testing.T) {
 		defer cancel()
 		return errors.Is(p.Enqueue(ctx, "q", 0, message("refused")), messages.ErrQueueUnavailable)
 	}, patience, time.Millisecond)
-	_, err = broker.Ctl(t.Context(), "eval", `sys:resume(list_to_atom("%2F_q")).`)
-	require.NoError(t, err)
+	steer(t, broker, "resume", "q")
 	all.Wait()
+}
+
+// steer suspends or resumes the process of a queue, which says nothing
+// meanwhile.
+func steer(t *testing.T, broker *devstack.RabbitMQInstance, verb, queue string) {
+	t.Helper()
+	_, err := broker.Ctl(t.Context(), "eval", `sys:`+verb+`(list_to_atom("%2F_`+queue+`")).`)
+	require.NoError(t, err)
 }

@@ -52,11 +52,14 @@ type wireConn struct {
 	heard atomic.Int64 // when the last frame came in, unix nanoseconds
 }
 
-// lastFrame is when the last frame came in.
+// lastFrame is when the last frame came in; before the first, when the
+// connection began.
 func (c *wireConn) lastFrame() time.Time { return time.Unix(0, c.heard.Load()) }
 
 func newWireConn(c net.Conn, writeTimeout time.Duration, methods methodHandler) *wireConn {
-	return &wireConn{Conn: c, writeTimeout: writeTimeout, methods: methods, in: bufio.NewReaderSize(c, 32<<10)}
+	w := &wireConn{Conn: c, writeTimeout: writeTimeout, methods: methods, in: bufio.NewReaderSize(c, 32<<10)}
+	w.heard.Store(time.Now().UnixNano())
+	return w
 }
 
 // Write writes all of b, which is to be whole frames, or fails. Each piece of it

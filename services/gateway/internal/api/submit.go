@@ -172,16 +172,19 @@ func pendingRecord(t *messages.Task) *messages.Result {
 
 // submitted answers 200 with the outcome when the client waited for it, else
 // 202 with what is known so far.
-func submitted(r *messages.Result, wait time.Duration) (out *reply, err error) {
+func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 	status := http.StatusAccepted
 	if wait > 0 && r.State.Final() {
 		status = http.StatusOK
 	}
-	out = &reply{status: status, header: map[string]string{}}
+	out := &reply{status: status, header: map[string]string{}}
 	if wait == 0 { // then the record is that of pendingRecord
 		out.body = pendingJSON(r)
-	} else if out, err = jsonReply(status, newTask(r)); err != nil {
-		return nil, err
+	} else {
+		var err error
+		if out.body, err = encodeJSON(newTask(r)); err != nil {
+			return nil, err
+		}
 	}
 	out.header["Location"] = location(r.TaskID)
 	if wait > 0 {

@@ -59,7 +59,11 @@ func TestBatchOfManyItemsIsAnsweredInOrderWithLittleMemory(t *testing.T) {
 	require.Less(t, peak-before, 30<<20, "the gateway grew from %d to %d", before, peak)
 	q, err := s.channel().QueueInspect("default") //nolint:staticcheck // it is what this version has
 	require.NoError(t, err)
-	require.Equal(t, many, q.Messages)
+	// A broker that is too busy to confirm in time is sent some of them again.
+	resent, err := strconv.Atoi(s.metric(s.url+"/metrics", "lovage_publish_resends_total"))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, q.Messages, many)
+	require.LessOrEqual(t, q.Messages, many+resent)
 }
 
 func TestBatchesOfSlowReadersHoldLittleMemory(t *testing.T) {

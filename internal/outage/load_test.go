@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/results"
 )
 
 const (
@@ -31,8 +32,12 @@ const (
 	hung = 15 * time.Second
 )
 
-// bystander stands for the program that shows how busy the machine is.
-const bystander = "bystander"
+// What is compared with: bystander stands for the program that shows how busy
+// the machine is, and straight for reading the same task without the gateway.
+const (
+	bystander = "bystander"
+	straight  = "straight from Redis"
+)
 
 // The outcomes of submissions that are treated in a way of their own.
 const (
@@ -59,6 +64,7 @@ type load struct {
 	url      string
 	idle     string // the bystander's address
 	known    string // a task that has ended
+	store    *results.Store
 	envelope bool   // submit what need not be in the catalog
 
 	submitting, reading, polling *http.Client
@@ -69,11 +75,11 @@ type load struct {
 	clients     sync.WaitGroup
 }
 
-func newLoad(g *gateway, idle, known string, envelope bool) *load {
+func newLoad(g *gateway, s *stack, known string, envelope bool) *load {
 	client := func() *http.Client {
 		return &http.Client{Timeout: hung, Transport: &http.Transport{MaxIdleConnsPerHost: 4000, DisableCompression: true}}
 	}
-	return &load{url: g.url, idle: idle, known: known, envelope: envelope, submitting: client(), reading: client(), polling: client()}
+	return &load{url: g.url, idle: s.idle, known: known, store: s.store, envelope: envelope, submitting: client(), reading: client(), polling: client()}
 }
 
 // start lets the clients work until ctx ends.
@@ -82,7 +88,7 @@ func (l *load) start(ctx context.Context) {
 		l.clients.Go(func() { l.submitAll(ctx) })
 	}
 	for range readers {
-		l.clients.Go(func() { l.repeat(ctx, readEvery, l.reading, "/v1/tasks/"+l.known) })
+		l.clients.Go(func() { l.repeat(ctx, readEvery, l.reading, "/v1/tasks/"+l.known, straight) })
 	}
 	for range pollers {
 		l.clients.Go(func() { l.repeat(ctx, pollEvery, l.polling, "/livez", "/readyz", bystander) })
@@ -129,7 +135,7 @@ func (l *load) repeat(ctx context.Context, every time.Duration, c *http.Client, 
 	for pauseUntil(ctx, due) {
 		for _, path := range paths {
 			l.clients.Go(func() {
-				a := l.do(ctx, c, http.MethodGet, path, "")
+				a := l.get(ctx, c, path)
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.others = append(l.others, a)
@@ -137,6 +143,19 @@ func (l *load) repeat(ctx context.Context, every time.Duration, c *http.Client, 
 		}
 		due = due.Add(every/2 + rand.N(every))
 	}
+}
+
+func (l *load) get(ctx context.Context, c *http.Client, path string) answer {
+	if path != straight {
+		return l.do(ctx, c, http.MethodGet, path, "")
+	}
+	a := answer{path: path, sent: time.Now()}
+	_, err := l.store.Get(context.WithoutCancel(ctx), l.known)
+	a.took, a.outcome = time.Since(a.sent), "200"
+	if err != nil {
+		a.outcome = "error: " + err.Error()
+	}
+	return a
 }
 
 // do sends one request. The end of the load is not the end of a request.

@@ -57,7 +57,7 @@ func newBench(t *testing.T) *bench {
 	s := newStack(t)
 	b := &bench{stack: s, gateway: s.startGateway(t), known: messages.NewID()}
 	b.gateway.awaitWell()
-	l := newLoad(b.gateway, b.idle, b.known, false)
+	l := newLoad(b.gateway, b.stack, b.known, false)
 	first := l.do(t.Context(), l.submitting, "POST", "/v1/tasks/"+taskName+"?task_id="+b.known, "{}")
 	require.Equal(t, accepted, first.outcome)
 	// The baseline is a gateway that has worked, with its pools filled.
@@ -110,7 +110,7 @@ func (b *bench) suffer(t *testing.T, f fault) (*verdict, *load) {
 		g = s.startGateway(t)
 		g.awaitBroker(f.unnoticed)
 	}
-	l := newLoad(g, b.idle, b.known, f.startUp)
+	l := newLoad(g, b.stack, b.known, f.startUp)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	l.start(ctx)
@@ -213,7 +213,7 @@ func (b *bench) duplicates(t *testing.T) {
 // the broker, and then closes the connections.
 func (b *bench) swallowConfirms(t *testing.T) *load {
 	t.Helper()
-	l := newLoad(b.gateway, b.idle, b.known, false)
+	l := newLoad(b.gateway, b.stack, b.known, false)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	l.start(ctx)

@@ -121,7 +121,7 @@ func TestOverload(t *testing.T) {
 	g.awaitWell()
 	s.stopWorker() // the queue stays
 	s.amqpProxy.poison(toxic{"narrow", "bandwidth", upstream, map[string]any{"rate": narrow}})
-	l := newLoad(g, s.idle, "", true)
+	l := newLoad(g, s, "", true)
 	defer l.wait()
 
 	capacity := l.closed(t, 128)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,7 +63,7 @@ func newStack(t *testing.T) *stack {
 
 func (s *stack) startWorker() {
 	s.t.Helper()
-	p := s.spawn("noopworker", "LOVAGE_AMQP_URL="+s.broker.URL(), "LOVAGE_REDIS_URL="+s.redis.URL(),
+	p := s.spawnAt(yielding, "noopworker", "LOVAGE_AMQP_URL="+s.broker.URL(), "LOVAGE_REDIS_URL="+s.redis.URL(),
 		"LOVAGE_QUEUE="+queue, "LOVAGE_OUTAGE_EXECUTIONS="+s.executions.path)
 	p.await("consumer connected")
 	s.worker = p.Process
@@ -132,10 +133,19 @@ type program struct {
 
 func (s *stack) spawn(name string, env ...string) *program {
 	s.t.Helper()
+	return s.spawnAt(0, name, env...)
+}
+
+// yielding is the priority of what has machines of its own elsewhere, and must
+// not take the processors from what is measured here.
+const yielding = 10
+
+func (s *stack) spawnAt(nice int, name string, env ...string) *program {
+	s.t.Helper()
 	p := &program{t: s.t, log: filepath.Join(s.t.TempDir(), name+".log")}
 	var err error
 	p.Process, err = devstack.Spawn(s.t.Context(), devstack.Spec{
-		Path: filepath.Join(binDir, name), Env: append(os.Environ(), env...), Dir: binDir, Log: p.log,
+		Path: "nice", Args: []string{"-n", strconv.Itoa(nice), filepath.Join(binDir, name)}, Env: append(os.Environ(), env...), Dir: binDir, Log: p.log,
 	})
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() {

@@ -1,6 +1,7 @@
 // Command noopworker is a worker whose only task does nothing but leave a line
 // with its id in a file, so that a test can count executions without asking
-// anything that is away at that moment.
+// anything that is away at that moment. It takes some time for it, so that what
+// has piled up in an outage is not worked off by all that the machine can give.
 package main
 
 import (
@@ -9,10 +10,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/pkg/worker"
+)
+
+// Together they make 1,280 tasks a second, twice as many as the load submits.
+const (
+	slots  = 32
+	length = 25 * time.Millisecond
 )
 
 func main() {
@@ -36,10 +44,11 @@ func run(log *zap.Logger) error {
 	defer stop()
 	w := worker.New(worker.Options{
 		AMQPURL: os.Getenv("LOVAGE_AMQP_URL"), RedisURL: os.Getenv("LOVAGE_REDIS_URL"),
-		Queue: os.Getenv("LOVAGE_QUEUE"), Concurrency: 64, Log: log,
+		Queue: os.Getenv("LOVAGE_QUEUE"), Concurrency: slots, Log: log,
 	})
 	worker.Handle(w, "outage.noop", func(ctx context.Context, _ struct{}) (struct{}, error) {
 		_, err := fmt.Fprintln(executions, worker.TaskID(ctx))
+		time.Sleep(length)
 		return struct{}{}, err
 	})
 	return w.Run(ctx)

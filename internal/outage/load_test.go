@@ -65,7 +65,7 @@ type load struct {
 	idle     string // the bystander's address
 	known    string // a task that has ended
 	store    *results.Store
-	envelope bool   // submit what need not be in the catalog
+	envelope bool // submit what need not be in the catalog
 
 	submitting, reading, polling *http.Client
 

@@ -50,6 +50,7 @@ func measures() []measure {
 		{"submit", (*bench).submit},
 		{"batch", (*bench).batch},
 		{"inflight", (*bench).inFlight},
+		{"drain", (*bench).drain},
 	}
 }
 

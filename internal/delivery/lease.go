@@ -25,7 +25,9 @@ var (
 type leases struct {
 	store *results.Store
 	every time.Duration
-	log   *zap.Logger
+	// cancelled is told that a task was cancelled, one of ours or another.
+	cancelled <-chan struct{}
+	log       *zap.Logger
 
 	mu   sync.Mutex
 	held map[string]lease
@@ -36,9 +38,12 @@ type lease struct {
 	end  context.CancelCauseFunc
 }
 
-func newLeases(store *results.Store, every time.Duration, log *zap.Logger) *leases {
-	return &leases{store: store, every: every, log: log, held: map[string]lease{}}
+func newLeases(store *results.Store, every time.Duration, cancelled <-chan struct{}, log *zap.Logger) *leases {
+	return &leases{store: store, every: every, cancelled: cancelled, log: log, held: map[string]lease{}}
 }
+
+// cancelPause is how long a cancellation waits for others that come with it.
+const cancelPause = 100 * time.Millisecond
 
 // hold keeps the lease renewed until drop, and ends the returned context when
 // it is lost or the task cancelled.
@@ -55,15 +60,26 @@ func (l *leases) hold(ctx context.Context, a messages.Attempt, token string) (wo
 	}
 }
 
+// run renews the leases in time, and at once when a task was cancelled: the
+// answer to a renewal says which.
 func (l *leases) run(ctx context.Context) {
 	tick := time.NewTicker(l.every)
 	defer tick.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	var cancelled <-chan struct{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-pause.C:
+			cancelled = l.cancelled
 		case <-tick.C:
 			l.renew(ctx)
+		case <-cancelled:
+			l.renew(ctx)
+			cancelled = nil
+			pause.Reset(cancelPause)
 		}
 	}
 }

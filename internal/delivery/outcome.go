@@ -20,6 +20,9 @@ type Outcome struct {
 	Reason messages.Reason
 	// RetryIn is the delay of a Retry.
 	RetryIn time.Duration
+	// Retention is how long the outcome is kept, unless the message says
+	// otherwise; the store's TTL when zero.
+	Retention time.Duration
 }
 
 // next is the successor that the outcome asks for.

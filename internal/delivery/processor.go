@@ -10,6 +10,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,7 +75,8 @@ type Handler func(ctx context.Context, t *messages.Task, progress ProgressFunc) 
 // ProgressFunc stores how far the running attempt has come.
 type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
 
-// Options configure a [Processor]. All fields are required.
+// Options configure a [Processor]. All fields but GuardAfter and Cancelled
+// are required.
 type Options struct {
 	Store     *results.Store
 	Publisher Publisher
@@ -82,7 +84,13 @@ type Options struct {
 	Worker string
 	// Lease is how long a claim holds without being renewed.
 	Lease time.Duration
-	Log   *zap.Logger
+	// GuardAfter is when the delivery of a running task is exchanged for a copy,
+	// well before the broker's consumer_timeout; never when zero.
+	GuardAfter time.Duration
+	// Cancelled is told that a running task was cancelled, here or elsewhere.
+	// Without it a cancellation is heard of when leases are renewed.
+	Cancelled <-chan struct{}
+	Log       *zap.Logger
 }
 
 // Processor takes deliveries to their end. It is safe for concurrent use.
@@ -96,7 +104,7 @@ type Processor struct {
 
 // New returns a processor. Its leases are renewed while Run runs.
 func New(o Options) *Processor {
-	return &Processor{opts: o, leases: newLeases(o.Store, o.Lease/3, o.Log), gate: semaphore.NewWeighted(whole)}
+	return &Processor{opts: o, leases: newLeases(o.Store, o.Lease/3, o.Cancelled, o.Log), gate: semaphore.NewWeighted(whole)}
 }
 
 // Run renews the leases of everything that runs, until ctx ends.
@@ -138,6 +146,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		p.undecodable(ctx, d, err)
 		return
 	}
+	d.Acker = &exchanged{Acker: d.Acker}
 	t := &task{Task: decoded, delivery: d, log: p.opts.Log.With(zap.String("task_id", decoded.ID), zap.String("task", decoded.Name))}
 	if d.Queue != "" {
 		t.Queue = d.Queue
@@ -170,12 +179,12 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 			return
 		}
 		r := p.record(t, o)
-		err := p.settle(ctx, t, r, o.next())
+		err := p.settle(ctx, t, r, o)
 		if invalid := new(messages.InvalidError); errors.As(err, &invalid) {
 			// The outcome cannot be stored, so that becomes the outcome.
 			o = failure(messages.ReasonPermanent, "ResultNotStored", err.Error())
 			r = p.record(t, o)
-			err = p.settle(ctx, t, r, o.next())
+			err = p.settle(ctx, t, r, o)
 		}
 		if errors.Is(err, messages.ErrLost) {
 			t.log.Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
@@ -221,6 +230,7 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 	if t.claim.Starts > 1 && p.begin(ctx, t) != nil {
 		return Outcome{}
 	}
+	defer p.guard(ctx, t)()
 	o := handle(work, t.Task, func(ctx context.Context, info messages.ProgressInfo) error {
 		if t.IgnoreResult {
 			return nil
@@ -387,8 +397,11 @@ func (p *Processor) giveBack(ctx context.Context, t *task, o Outcome) {
 	p.requeue(t)
 }
 
-func (p *Processor) settle(ctx context.Context, t *task, r *messages.Result, next messages.Next) error {
-	s := results.Settlement{Attempt: t.Attempt(), Token: t.token, Result: r, IgnoreResult: t.IgnoreResult, Next: next}
+func (p *Processor) settle(ctx context.Context, t *task, r *messages.Result, o Outcome) error {
+	s := results.Settlement{
+		Attempt: t.Attempt(), Token: t.token, Result: r, IgnoreResult: t.IgnoreResult, Next: o.next(),
+		Retention: cmp.Or(t.Retention, o.Retention),
+	}
 	return p.persist(ctx, t.log, "settle", func(ctx context.Context) error {
 		return p.opts.Store.Settle(ctx, s)
 	})
@@ -423,7 +436,7 @@ func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
 		}
 		if t.claim.Verdict == messages.VerdictRun || t.claim.Verdict == messages.VerdictCancelled {
 			r = p.record(t, o)
-			if err := p.settle(ctx, t, r, o.next()); err != nil && !errors.Is(err, messages.ErrLost) {
+			if err := p.settle(ctx, t, r, o); err != nil && !errors.Is(err, messages.ErrLost) {
 				return
 			}
 		}

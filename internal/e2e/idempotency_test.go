@@ -33,7 +33,7 @@ func newLedger(t *testing.T) *ledger {
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.calls[r.Header.Get("Idempotency-Key")]++
+		l.calls[strings.TrimSuffix(r.Header.Get("Idempotency-Key"), ":0")]++
 	}))
 	t.Cleanup(srv.Close)
 	l.url = srv.URL

@@ -73,11 +73,11 @@ func (led *ledger) settle(t *testing.T, e *executions, store *results.Store) {
 		led.ranUnconfirmed++
 		finished = append(finished, id)
 	}
-	for id, state := range states(t, store, finished) {
-		led.expect(state == string(messages.Success), "task %s ran and its record says %q", id, state)
+	for id, r := range records(t, store, finished) {
+		led.expect(r != nil && r.State == messages.Success, "task %s ran and its record says %+v", id, r)
 	}
-	for id, state := range states(t, store, unknown) {
-		led.expect(state == "", "task %s did not run and its record says %q", id, state)
+	for id, r := range records(t, store, unknown) {
+		led.expect(r == nil, "task %s did not run and its record says %+v", id, r)
 	}
 }
 
@@ -87,25 +87,21 @@ func (led *ledger) expect(ok bool, format string, args ...any) {
 	}
 }
 
-// states reads the records of the tasks; empty where there is none.
-func states(t *testing.T, store *results.Store, ids []string) map[string]string {
+// records reads the records of the tasks; nil where there is none.
+func records(t *testing.T, store *results.Store, ids []string) map[string]*messages.Result {
 	t.Helper()
 	const atOnce = 16
 	work := make(chan string)
-	out := make(map[string]string, len(ids))
+	out := make(map[string]*messages.Result, len(ids))
 	var mu sync.Mutex
 	var reading sync.WaitGroup
 	var failed error
 	for range atOnce {
 		reading.Go(func() {
 			for id := range work {
-				state := ""
 				r, err := store.Get(t.Context(), id)
-				if err == nil {
-					state = string(r.State)
-				}
 				mu.Lock()
-				out[id] = state
+				out[id] = r
 				if err != nil && !errors.Is(err, messages.ErrNotFound) {
 					failed = err
 				}

@@ -25,7 +25,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.Command("go", "build", "-o", dir, "../../services/gateway", "./noopworker", "./bystander") //nolint:noctx // TestMain has no context
+	build := exec.Command("go", "build", "-o", dir, "../../services/gateway", "./noopworker", "./ledgerworker", "./bystander") //nolint:noctx // TestMain has no context
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1

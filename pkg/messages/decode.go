@@ -231,6 +231,7 @@ func (d *decoder) headers(t *Task) error {
 	t.Shadow, t.Origin, t.Lang = r.info("shadow"), r.info("origin"), r.info("lang")
 	t.ArgsRepr, t.KwargsRepr = r.info("argsrepr"), r.info("kwargsrepr")
 	t.IgnoreResult = r.boolean("ignore_result")
+	t.Retention = r.seconds(headerRetention, r.table[headerRetention])
 	t.ReplacedTaskNesting = r.count("replaced_task_nesting")
 	t.StampedHeaders, t.Stamps = r.strings("stamped_headers"), r.jsonTable("stamps")
 	t.TraceParent, t.TraceState = r.info("traceparent"), r.info("tracestate")

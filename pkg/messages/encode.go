@@ -112,6 +112,9 @@ func encodeOwnHeaders(t *Task, h map[string]any) {
 	if t.MaxRetries != nil {
 		h[headerMaxRetries] = int32(*t.MaxRetries)
 	}
+	if t.Retention != 0 {
+		h[headerRetention] = seconds(t.Retention)
+	}
 	for _, own := range [...]struct{ name, value string }{
 		{headerQueue, t.Queue},
 		{headerCreated, formatTime(t.Created)},

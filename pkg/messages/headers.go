@@ -22,6 +22,7 @@ const (
 	headerMaxRetries = "lovage_max_retries"
 	headerQueue      = "lovage_queue"
 	headerCreated    = "lovage_created"
+	headerRetention  = "lovage_retention"
 )
 
 // brokerHeader reports whether a broker or a broker's extension acts on this

@@ -59,7 +59,10 @@ type Task struct {
 	ReplyTo    string
 	Priority   uint8
 	// IgnoreResult asks that no result be stored.
-	IgnoreResult        bool
+	IgnoreResult bool
+	// Retention is how long the result is kept. Zero means that the handler's
+	// own applies. Our header "lovage_retention", in seconds.
+	Retention           time.Duration
 	ReplacedTaskNesting int
 	// StampedHeaders names the stamps; Stamps holds their values as JSON-like
 	// Go values (string, float64, bool, nil, []any, map[string]any).

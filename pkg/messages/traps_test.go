@@ -81,7 +81,7 @@ func everything() *messages.Task {
 		Expires:   time.Date(2026, 11, 22, 1, 14, 3, 0, time.UTC),
 		TimeLimit: 10 * time.Second, SoftTimeLimit: 7500 * time.Millisecond,
 		RootID: "root", ParentID: "parent", Group: "group", GroupIndex: &one, Shadow: "alias", Origin: "gen1@host",
-		Lang: "go", ArgsRepr: "(1, 'ünï')", KwargsRepr: "{...}", ReplyTo: "reply", Priority: 9, IgnoreResult: true,
+		Lang: "go", ArgsRepr: "(1, 'ünï')", KwargsRepr: "{...}", ReplyTo: "reply", Priority: 9, IgnoreResult: true, Retention: 90 * time.Minute,
 		ReplacedTaskNesting: 1, StampedHeaders: []string{"tenant"},
 		Stamps:      map[string]any{"tenant": "a", "n": 1.0, "f": 1.5, "list": []any{"x", nil, true}},
 		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "vendor=1",

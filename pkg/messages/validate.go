@@ -49,6 +49,7 @@ func (t *Task) validateFields(f *faults) {
 	}
 	f.limit("time_limit", t.TimeLimit)
 	f.limit("soft_time_limit", t.SoftTimeLimit)
+	f.limit("retention", t.Retention)
 	f.time("eta", t.ETA)
 	f.time("expires", t.Expires)
 	f.time("created", t.Created)

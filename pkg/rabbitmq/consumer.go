@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +40,10 @@ type Consumer struct {
 	connected atomic.Bool
 
 	mu      sync.Mutex
-	paused  bool          // what is wanted
-	taking  bool          // what is: the broker may send something
-	changed chan struct{} // closed when one of them changes
+	paused  bool            // what is wanted: nothing
+	held    map[string]bool // nothing from these queues
+	taking  bool            // what is: the broker may send something
+	changed chan struct{}   // closed when one of them changes
 }
 
 // NewConsumer returns a consumer that takes nothing until Run.
@@ -111,22 +114,42 @@ func (c *Consumer) Resume() {
 	c.broadcast()
 }
 
+// Hold stops the intake from these queues, and takes up that from all others
+// unless the consumer is paused. What was handed over can still be settled. It
+// does not block: what is under way arrives.
+func (c *Consumer) Hold(queues ...string) {
+	held := make(map[string]bool, len(queues))
+	for _, q := range queues {
+		held[q] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !maps.Equal(held, c.held) {
+		c.held = held
+		c.broadcast()
+	}
+}
+
 // broadcast wakes everybody who waits for a change. It needs the lock.
 func (c *Consumer) broadcast() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// wanted says whether to take deliveries, and notes a yes in the same step, so
-// that Pause waits for what is about to start.
-func (c *Consumer) wanted() (take bool, changed <-chan struct{}) {
+// wanted says from which intakes to take deliveries, and notes a yes in the same
+// step, so that Pause waits for what is about to start.
+func (c *Consumer) wanted() (take []bool, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.paused && !c.taking {
+	take = make([]bool, len(c.opts.Intakes))
+	for i, in := range c.opts.Intakes {
+		take[i] = !c.paused && !c.held[in.Queue]
+	}
+	if slices.Contains(take, true) && !c.taking {
 		c.taking = true
 		c.broadcast()
 	}
-	return !c.paused, c.changed
+	return take, c.changed
 }
 
 func (c *Consumer) stopped() {
@@ -145,9 +168,9 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 	if err != nil {
 		return err
 	}
-	in := &intake{opts: c.opts, handle: handle, link: l}
+	in := newIntake(c.opts, handle, l)
 	defer c.stopped()
-	defer in.pumps.Wait()
+	defer in.wait()
 	defer l.kill()
 	defer c.connected.Store(false)
 	for {
@@ -155,7 +178,7 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		if err := in.set(ctx, take); err != nil {
 			return err
 		}
-		if !take {
+		if !slices.Contains(take, true) {
 			c.stopped()
 		}
 		if !c.connected.Swap(true) {
@@ -163,7 +186,7 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		}
 		select {
 		case <-ctx.Done():
-			in.stop(ctx)
+			in.stop(ctx, in.lines)
 			l.close(c.opts.DialTimeout) //nolint:contextcheck // ctx has ended; closing has a deadline of its own
 			return nil
 		case err := <-l.closed:
@@ -191,99 +214,136 @@ func (c *Consumer) topology(d *declarer) {
 	}
 }
 
-// intake is the consuming side of one connection: a channel a queue.
+// intake is the consuming side of one connection.
 type intake struct {
-	opts     ConsumerOptions
-	handle   func(*Delivery)
-	link     *link
-	channels []*amqp.Channel
-	tags     []string
-	active   bool
-	ended    chan struct{}
+	opts   ConsumerOptions
+	handle func(*Delivery)
+	link   *link
+	lines  []*line
+	// ended is closed when the broker ends one of the consumers.
+	ended chan struct{}
+	once  sync.Once
+}
+
+// line is one queue with a channel of its own, opened when it is needed.
+type line struct {
+	Intake
+	ch       *amqp.Channel
+	acks     *acks
+	tag      string // of the consumer; empty when there is none
 	stopping atomic.Bool
-	pumps    sync.WaitGroup
-	once     *sync.Once
+	pump     sync.WaitGroup
 }
 
-// set starts or stops consuming.
-func (in *intake) set(ctx context.Context, active bool) error {
-	if in.active == active {
-		return nil
+func newIntake(o ConsumerOptions, handle func(*Delivery), l *link) *intake {
+	in := &intake{opts: o, handle: handle, link: l, ended: make(chan struct{})}
+	for _, q := range o.Intakes {
+		in.lines = append(in.lines, &line{Intake: q})
 	}
-	in.active = active
-	if !active {
-		in.stop(ctx)
-		return nil
-	}
-	in.stopping.Store(false)
-	in.ended, in.once = make(chan struct{}), new(sync.Once)
-	return in.link.bound(ctx, in.opts.SetupTimeout, in.start)
+	return in
 }
 
-func (in *intake) start() error {
-	o := in.opts
-	in.tags = in.tags[:0]
-	for i, q := range o.Intakes {
-		if len(in.channels) <= i {
-			ch, err := in.link.conn.Channel()
-			if err != nil {
-				return fmt.Errorf("open channel: %w", err)
-			}
-			if err := ch.Qos(q.Prefetch, 0, false); err != nil {
-				return fmt.Errorf("set prefetch: %w", err)
-			}
-			in.channels = append(in.channels, ch)
+// set starts and stops consuming.
+func (in *intake) set(ctx context.Context, take []bool) error {
+	var stop, start []*line
+	for i, l := range in.lines {
+		switch active := l.tag != ""; {
+		case active && !take[i]:
+			stop = append(stop, l)
+		case !active && take[i]:
+			start = append(start, l)
 		}
-		tag := fmt.Sprintf("%d-%d", i, time.Now().UnixNano())
-		deliveries, err := in.channels[i].Consume(q.Queue, tag, false, false, false, false, nil)
+	}
+	if len(stop) > 0 {
+		in.stop(ctx, stop)
+	}
+	if len(start) == 0 {
+		return nil
+	}
+	return in.link.bound(ctx, in.opts.SetupTimeout, func() error {
+		for _, l := range start {
+			if err := in.start(l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (in *intake) start(l *line) error {
+	if l.ch == nil {
+		ch, err := in.link.conn.Channel()
 		if err != nil {
-			return fmt.Errorf("consume queue %s: %w", q.Queue, err)
+			return fmt.Errorf("open channel: %w", err)
 		}
-		in.tags = append(in.tags, tag)
-		ended, once := in.ended, in.once
-		in.pumps.Go(func() {
-			in.pump(q.Queue, deliveries)
-			if !in.stopping.Load() {
-				once.Do(func() { close(ended) })
-			}
-		})
+		if err := ch.Qos(l.Prefetch, 0, false); err != nil {
+			return fmt.Errorf("set prefetch: %w", err)
+		}
+		l.ch, l.acks = ch, newAcks(ch)
 	}
+	tag := fmt.Sprintf("%s-%d", l.Queue, time.Now().UnixNano())
+	deliveries, err := l.ch.Consume(l.Queue, tag, false, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("consume queue %s: %w", l.Queue, err)
+	}
+	l.tag = tag
+	l.stopping.Store(false)
+	l.pump.Go(func() {
+		in.pump(l, deliveries)
+		if !l.stopping.Load() {
+			in.once.Do(func() { close(in.ended) })
+		}
+	})
 	return nil
 }
 
 // pump hands deliveries over until the broker or stop ends the consumer. Those
 // that arrive after stop go back, and only when the consumer has ended: before
 // that the broker would send them straight here again.
-func (in *intake) pump(queue string, deliveries <-chan amqp.Delivery) {
-	var late []amqp.Delivery
+func (in *intake) pump(l *line, deliveries <-chan amqp.Delivery) {
+	var late []uint64
 	for d := range deliveries {
-		if in.stopping.Load() {
-			late = append(late, d)
+		if l.stopping.Load() {
+			late = append(late, d.DeliveryTag)
 			continue
 		}
-		in.handle(newDelivery(queue, d, in.link.down))
+		in.handle(newDelivery(l.Queue, d, l.acks, in.link.down))
 	}
-	for _, d := range late {
-		_ = d.Nack(false, true) // an error means that the broker does it
+	for _, tag := range late {
+		_ = l.acks.requeue(tag) // an error means that the broker does it
 	}
 }
 
-// stop cancels the consumers and waits until their pumps have ended.
-func (in *intake) stop(ctx context.Context) {
-	in.stopping.Store(true)
+// stop cancels consumers and waits until their pumps have ended.
+func (in *intake) stop(ctx context.Context, lines []*line) {
+	for _, l := range lines {
+		l.stopping.Store(true)
+	}
 	err := in.link.bound(context.WithoutCancel(ctx), in.opts.DialTimeout, func() error {
-		for i, tag := range in.tags {
-			if err := in.channels[i].Cancel(tag, false); err != nil {
+		for _, l := range lines {
+			if l.tag == "" {
+				continue
+			}
+			if err := l.ch.Cancel(l.tag, false); err != nil {
 				return err
 			}
+			l.tag = ""
 		}
-		in.pumps.Wait()
+		for _, l := range lines {
+			l.pump.Wait()
+		}
 		return nil
 	})
 	if err != nil {
 		in.link.kill()
 	}
-	in.tags = in.tags[:0]
+}
+
+// wait returns when all pumps have ended.
+func (in *intake) wait() {
+	for _, l := range in.lines {
+		l.pump.Wait()
+	}
 }
 
 // Delivery is one message that the broker handed to us. It is settled exactly
@@ -298,12 +358,13 @@ type Delivery struct {
 	DeadFrom   string
 	DeadReason string
 
-	raw     amqp.Delivery
+	tag     uint64
+	acks    *acks
 	gone    <-chan struct{}
 	settled atomic.Bool
 }
 
-func newDelivery(queue string, d amqp.Delivery, gone <-chan struct{}) *Delivery {
+func newDelivery(queue string, d amqp.Delivery, acks *acks, gone <-chan struct{}) *Delivery {
 	from, _ := d.Headers["x-last-death-queue"].(string)
 	reason, _ := d.Headers["x-last-death-reason"].(string)
 	if from == "" {
@@ -311,7 +372,7 @@ func newDelivery(queue string, d amqp.Delivery, gone <-chan struct{}) *Delivery 
 	}
 	return &Delivery{
 		Message: received(&d), Queue: queue,
-		DeadFrom: from, DeadReason: reason, raw: d, gone: gone,
+		DeadFrom: from, DeadReason: reason, tag: d.DeliveryTag, acks: acks, gone: gone,
 	}
 }
 
@@ -333,14 +394,15 @@ func firstDeath(h amqp.Table) (queue, reason string) {
 func (d *Delivery) Gone() <-chan struct{} { return d.gone }
 
 // Ack tells the broker that the delivery is done with. It returns [ErrStale]
-// when the connection is gone, and blocks no longer than the write timeout.
+// when the connection is known to be gone, and blocks no longer than the write
+// timeout, and for the acks of others that come at the same time.
 func (d *Delivery) Ack() error {
-	return d.settle(func() error { return d.raw.Ack(false) })
+	return d.settle(func() error { return d.acks.ack(d.tag) })
 }
 
 // Requeue gives the delivery back to the broker. Errors are those of Ack.
 func (d *Delivery) Requeue() error {
-	return d.settle(func() error { return d.raw.Nack(false, true) })
+	return d.settle(func() error { return d.acks.requeue(d.tag) })
 }
 
 func (d *Delivery) settle(fn func() error) error {

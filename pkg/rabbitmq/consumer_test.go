@@ -164,3 +164,29 @@ func TestStoppingConsumerTouchesADeliveryOnce(t *testing.T) {
 		}
 	}
 }
+
+// Other queues go on while one is held.
+func TestAQueueIsHeldAndTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	url := devstack.VHost(t)
+	c, deliveries := consumer(t, rabbitmq.ConsumerOptions{
+		Options: options(t, url), Intakes: []rabbitmq.Intake{{Queue: "a", Prefetch: 10}, {Queue: "b", Prefetch: 10}},
+	})
+	p := publisher(t, rabbitmq.PublisherOptions{Options: options(t, url)})
+	require.Eventually(t, c.Connected, patience, 5*time.Millisecond)
+	c.Hold("a")
+	ch := raw(t, url)
+	require.Eventually(t, func() bool {
+		q, err := ch.QueueDeclarePassive("a", true, false, false, false, nil)
+		return err == nil && q.Consumers == 0
+	}, patience, 5*time.Millisecond)
+	require.NoError(t, enqueue(t, p, "a", 0, "held"))
+	require.NoError(t, enqueue(t, p, "b", 0, "taken"))
+	d := next(t, deliveries)
+	require.Equal(t, "taken", d.Message.MessageID)
+	require.NoError(t, d.Ack())
+	c.Hold()
+	d = next(t, deliveries)
+	require.Equal(t, "held", d.Message.MessageID)
+	require.NoError(t, d.Ack())
+}

@@ -29,6 +29,12 @@ var progressLua string
 //go:embed lua/settle.lua
 var settleLua string
 
+//go:embed lua/cancel.lua
+var cancelLua string
+
+//go:embed lua/restart.lua
+var restartLua string
+
 //go:embed lua/done.lua
 var doneLua string
 
@@ -46,8 +52,8 @@ var releaseKeyLua string
 
 // scripts are the Lua scripts with their digests.
 type scripts struct {
-	claim, begin, renew, release, progress, settle, done, forget *redis.Script
-	reserveKey, completeKey, releaseKey                          *redis.Script
+	claim, begin, renew, release, progress, settle, done, forget, cancel, restart *redis.Script
+	reserveKey, completeKey, releaseKey                                           *redis.Script
 }
 
 func newScripts() scripts {
@@ -60,6 +66,8 @@ func newScripts() scripts {
 		settle:   redis.NewScript(settleLua),
 		done:     redis.NewScript(doneLua),
 		forget:   redis.NewScript(forgetLua),
+		cancel:   redis.NewScript(cancelLua),
+		restart:  redis.NewScript(restartLua),
 
 		reserveKey:  redis.NewScript(reserveKeyLua),
 		completeKey: redis.NewScript(completeKeyLua),
@@ -78,9 +86,10 @@ type call struct {
 	args   []any
 }
 
-// run runs one script on the keys of a task.
+// run runs one script on the keys of a task, together with others that come at
+// the same time.
 func (s *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) *redis.Cmd {
-	return s.pipeline(ctx, []call{{script: script, id: id, args: args}}, nil)[0]
+	return s.groups.do(ctx, call{script: script, id: id, args: args}, nil)
 }
 
 // runOwned runs a script that answers LOST to a foreign token.

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ type Settlement struct {
 	// IgnoreResult keeps the outcome out of the result record and off its
 	// channel. The task record remains, so the task does not run again.
 	IgnoreResult bool
+	// Retention is how long a final state is kept; the store's TTL when zero.
+	// The task record, which keeps the task from running again, stays for that
+	// TTL at least.
+	Retention time.Duration
 	// Next is the successor that has to be published because of this outcome.
 	Next messages.Next
 }
@@ -59,12 +64,11 @@ func (s *Store) Settle(ctx context.Context, o Settlement) error {
 		return fmt.Errorf("settle task: %w", err)
 	}
 	indexed := o.Result.State.Final() && !o.IgnoreResult
-	cmds := s.pipeline(ctx, []call{settle}, func(pipe redis.Pipeliner) {
-		if indexed {
-			s.index.add(ctx, pipe, indexEntry(o.Attempt.ID, created(o.Result)))
-		}
-	})
-	answer, err := cmds[0].Text()
+	var entry *redis.Z
+	if indexed {
+		entry = new(indexEntry(o.Attempt.ID, created(o.Result)))
+	}
+	answer, err := s.groups.do(ctx, settle, entry).Text()
 	if err != nil {
 		return storeError("settle task", err)
 	}
@@ -89,13 +93,15 @@ func (s *Store) settleCall(o Settlement) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
-	ttl, state := s.ttl, string(o.Result.State)
+	ttl, state := cmp.Or(o.Retention, s.ttl), string(o.Result.State)
+	guard := max(ttl, s.ttl)
 	if !final {
 		ttl, state = s.pendingFor(o.Result), ""
+		guard = ttl
 	}
 	return call{script: s.scripts.settle, id: o.Attempt.ID, args: []any{
 		o.Attempt.Run, o.Attempt.Number, o.Token, state, record, flag(o.IgnoreResult),
-		string(o.Next), ttl.Milliseconds(),
+		string(o.Next), ttl.Milliseconds(), guard.Milliseconds(),
 	}}, nil
 }
 

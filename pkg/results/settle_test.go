@@ -12,10 +12,10 @@ import (
 	"github.com/lovage-mq/lovage/pkg/results"
 )
 
-// subscribe returns what is published on the task's channel from now on.
-func subscribe(t *testing.T, client redis.UniversalClient, id string) <-chan *redis.Message {
+// subscribe returns what is published on the channel of task "t" from now on.
+func subscribe(t *testing.T, client redis.UniversalClient) <-chan *redis.Message {
 	t.Helper()
-	pubsub := client.Subscribe(t.Context(), messages.ResultKey(id))
+	pubsub := client.Subscribe(t.Context(), messages.ResultKey("t"))
 	t.Cleanup(func() { _ = pubsub.Close() })
 	_, err := pubsub.Receive(t.Context())
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func next(t *testing.T, published <-chan *redis.Message) string {
 func TestEveryWriteIsPublishedAsItIsStored(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)
-	published := subscribe(t, client, "t")
+	published := subscribe(t, client)
 	a := messages.Attempt{ID: "t"}
 	requirePublished := func(want messages.State) {
 		t.Helper()
@@ -79,7 +79,7 @@ func TestNothingReencodesAResult(t *testing.T) {
 func TestIgnoredResultLeavesATombstoneAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)
-	published := subscribe(t, client, "t")
+	published := subscribe(t, client)
 	a := messages.Attempt{ID: "t"}
 	c, err := s.Claim(t.Context(), a, "A", nil)
 	require.NoError(t, err)

@@ -39,6 +39,7 @@ type Store struct {
 	log        *zap.Logger
 	scripts    scripts
 	index      *index
+	groups     groups
 	announced  announcements
 }
 
@@ -49,7 +50,7 @@ func New(o Options) *Store {
 		log = zap.NewNop()
 	}
 	ttl := or(o.TTL, 24*time.Hour)
-	return &Store{
+	s := &Store{
 		client:     o.Client,
 		ttl:        ttl,
 		pendingTTL: or(o.PendingTTL, 7*24*time.Hour),
@@ -58,6 +59,8 @@ func New(o Options) *Store {
 		scripts:    newScripts(),
 		index:      newIndex(o.Client, or(o.IndexLimit, 100_000), ttl),
 	}
+	s.groups.store = s
+	return s
 }
 
 // Ping asks Redis for a sign of life; [messages.ErrStoreUnavailable] when none

@@ -75,7 +75,16 @@ func NewWatcher(client redis.UniversalClient, log *zap.Logger) *Watcher {
 // notice. The caller calls stop when it is done, more than once if it likes.
 // Watch does not block.
 func (w *Watcher) Watch(id string) (changed <-chan struct{}, stop func()) {
-	channel := messages.ResultKey(id)
+	return w.watch(messages.ResultKey(id))
+}
+
+// WatchCancellations is [Watcher.Watch] for the running tasks that are
+// cancelled, of all workers: after a notice, renew the leases that are held.
+func (w *Watcher) WatchCancellations() (changed <-chan struct{}, stop func()) {
+	return w.watch(cancelChannel)
+}
+
+func (w *Watcher) watch(channel string) (changed <-chan struct{}, stop func()) {
 	mine := &watch{changed: make(chan struct{}, 1)}
 	w.mu.Lock()
 	defer w.mu.Unlock()

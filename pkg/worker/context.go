@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -113,6 +114,17 @@ func Attempt(ctx context.Context) int {
 func TaskID(ctx context.Context) string {
 	if r := fromContext(ctx); r != nil {
 		return r.task.ID
+	}
+	return ""
+}
+
+// Token returns what makes a side effect happen once: hand it to whoever takes
+// an idempotency key. It is the same for all attempts of a task and for every
+// second execution of one, and another one when somebody runs a task anew that
+// had ended. It is empty outside of a handler.
+func Token(ctx context.Context) string {
+	if r := fromContext(ctx); r != nil {
+		return r.task.ID + ":" + strconv.Itoa(r.task.Run)
 	}
 	return ""
 }

@@ -24,6 +24,9 @@ const (
 
 // describe puts an error into the form that results carry.
 func describe(err error) *messages.TaskError {
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		return panicError(p.Reason, p.Stack)
+	}
 	return &messages.TaskError{Type: typeName(err), Module: module, Message: bounded(err.Error(), maxErrorText)}
 }
 

@@ -54,12 +54,12 @@
 //     When the retries of [WithMaxRetries] are used up, the task fails.
 //
 // A task runs at least once. It runs again when its worker died in the middle,
-// so a function should be safe to repeat: [TaskID] is the same each time and
-// makes a good key for work that must happen once.
+// so a function should be safe to repeat: [Token] is the same each time and
+// makes a good idempotency key for work that must happen once.
 //
 // # Context
 //
-// The context of the function knows its task: [TaskID], [Attempt],
+// The context of the function knows its task: [TaskID], [Token], [Attempt],
 // [TraceParent], [Logger], and [Progress], which everybody who watches the task
 // sees at once. It ends when the task has to stop, and [context.Cause] says why:
 // [ErrSoftTimeLimit], [ErrTimeLimit], [ErrCancelled], [ErrLeaseLost], or
@@ -71,8 +71,21 @@
 // second, so that the worker stays whole: its slot goes to the next task, and
 // [Worker.Abandoned] counts it for as long as it runs.
 //
+// # Middleware
+//
+// What every task needs goes into [Options].Middleware: a function around the
+// handlers, which sees each attempt begin and end. [Recover], [Log] and [Measure]
+// come with the package; write the first for whatever else there is:
+//
+//	func tenant(next worker.Func) worker.Func {
+//		return func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {
+//			return next(withTenant(ctx, t.Headers["tenant"]), t)
+//		}
+//	}
+//
 // # Tests
 //
 // A task is a plain function, so call it. [WithTask] makes the context that it
-// expects.
+// expects. Package workertest runs a task as a worker would, retries included,
+// without RabbitMQ and Redis.
 package worker

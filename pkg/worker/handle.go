@@ -34,11 +34,13 @@ type handler struct {
 	maxRetries  int
 	backoff     Backoff
 	hard, soft  time.Duration
+	retention   time.Duration
 	input       *inputSchema
 	output      json.RawMessage
 	// call decodes the input, runs the user's function and encodes what it
-	// returned. All of it may panic: users write decoders and encoders too.
-	call func(ctx context.Context, t *messages.Task) (json.RawMessage, error)
+	// returned, within the worker's middleware. All of it may panic: users
+	// write decoders and encoders too.
+	call Func
 }
 
 // Handle registers fn as the task of the given name. In is a struct, a pointer
@@ -78,9 +80,9 @@ func newHandler[In, Out any](w *Worker, name string, fn func(context.Context, In
 		name: name, queue: w.opts.Queue, maxRetries: DefaultMaxRetries,
 		input: input, output: output,
 	}
-	h.call = func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {
+	h.call = chain(w.opts.Middleware, func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {
 		return call(ctx, t, input, fn)
-	}
+	})
 	return h, h.apply(opts)
 }
 
@@ -181,6 +183,15 @@ func WithTimeLimit(d time.Duration) HandleOption {
 	return func(h *handler) error {
 		h.hard = d
 		return check(d > 0, "the time limit must be positive")
+	}
+}
+
+// WithRetention sets how long a result of the task is kept instead of
+// [Options].ResultTTL. A message can carry a retention of its own, which wins.
+func WithRetention(d time.Duration) HandleOption {
+	return func(h *handler) error {
+		h.retention = d
+		return check(d >= time.Second, "the retention must be at least 1s")
 	}
 }
 

@@ -22,6 +22,12 @@ const (
 	maxDelay = (1<<28 - 1) * time.Second
 )
 
+// Attempt runs one claimed attempt, whoever claimed it. It is there for package
+// workertest; programs call [Worker.Run].
+func (w *Worker) Attempt(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
+	return w.handle(ctx, t, progress)
+}
+
 // handle runs one claimed attempt and decides what becomes of the task; this
 // is the only place that does. It returns once the handler has, or a second
 // after ctx or the attempt's time limit has ended: a slot is never lost to a
@@ -47,7 +53,9 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 	case <-hardCtx.Done():
 		r = a.await(grace, run.log)
 	}
-	return h.conclude(t, r, context.Cause(hardCtx), context.Cause(softCtx))
+	o := h.conclude(t, r, context.Cause(hardCtx), context.Cause(softCtx))
+	o.Retention = h.retention
+	return o
 }
 
 // conclude applies the rules to what came of an attempt. hard and soft are why

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ const (
 	DefaultDrain       = 30 * time.Second
 	DefaultLease       = 15 * time.Second
 	DefaultResultTTL   = 24 * time.Hour
+	// DefaultConsumerTimeout is RabbitMQ's own.
+	DefaultConsumerTimeout = 30 * time.Minute
 )
 
 // Options configure a [Worker]. AMQPURL and RedisURL are required, every other
@@ -47,17 +50,29 @@ type Options struct {
 	Queue string
 	// Concurrency is how many tasks run at the same time; 10 when zero.
 	Concurrency int
+	// Weights say how the slots are shared between queues that all have work: by
+	// their weights, from 1 to 100, which is 1 for a queue that is not named. A
+	// queue that is idle leaves its share to the others.
+	Weights map[string]int
 	// Drain is how long running tasks may take to end at shutdown before their
 	// context is cancelled with [ErrDrainTimeout]; 30 s when zero.
 	Drain time.Duration
 	// Lease is how long a task stays with a worker that has stopped answering;
 	// 15 s when zero. It is renewed three times as often.
 	Lease time.Duration
+	// ConsumerTimeout is RabbitMQ's consumer_timeout: after so long it takes back
+	// what is not acked, and everything else of the same channel with it. After
+	// half of it the worker exchanges the delivery of a task that still runs for
+	// a copy. 30 minutes, as in RabbitMQ, when zero; less than zero when the
+	// broker has none.
+	ConsumerTimeout time.Duration
 	// ResultTTL is how long a result is kept; 24 h when zero.
 	ResultTTL time.Duration
 	// Name identifies this start of the worker; "host-pid-random" when empty.
 	// Two live workers must not share one.
 	Name string
+	// Middleware is put around every handler, the first one outermost.
+	Middleware []Middleware
 	// Log receives what the worker has to say; nil for nothing.
 	Log *zap.Logger
 }
@@ -71,6 +86,7 @@ func (o Options) Validate() error {
 		checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel"),
 		checkQueue("Queue", o.Queue),
 		check(o.Concurrency >= 1 && o.Concurrency <= 10_000, "Concurrency: must be from 1 to 10000"),
+		checkWeights(o.Weights),
 		check(o.Drain > 0, "Drain: must be positive"),
 		check(o.Lease >= time.Second, "Lease: must be at least 1s"),
 		check(o.ResultTTL >= time.Second, "ResultTTL: must be at least 1s"),
@@ -91,6 +107,9 @@ func (o Options) withDefaults() Options {
 	if o.Lease == 0 {
 		o.Lease = DefaultLease
 	}
+	if o.ConsumerTimeout == 0 {
+		o.ConsumerTimeout = DefaultConsumerTimeout
+	}
 	if o.ResultTTL == 0 {
 		o.ResultTTL = DefaultResultTTL
 	}
@@ -101,6 +120,15 @@ func (o Options) withDefaults() Options {
 		o.Log = zap.NewNop()
 	}
 	return o
+}
+
+func checkWeights(weights map[string]int) error {
+	var errs []error
+	for _, q := range slices.Sorted(maps.Keys(weights)) {
+		errs = append(errs, checkQueue("Weights", q),
+			check(weights[q] >= 1 && weights[q] <= 100, fmt.Sprintf("Weights: that of %s must be from 1 to 100", q)))
+	}
+	return errors.Join(errs...)
 }
 
 func check(ok bool, complaint string) error {

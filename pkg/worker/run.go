@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ const (
 	heartbeatEvery = 5 * time.Second
 	// announceEvery brings the catalog back to a Redis that lost it.
 	announceEvery = time.Minute
+	// pauseEvery is how often it is asked which queues are paused.
+	pauseEvery = time.Second
 	// settleGrace is how long interrupted tasks may take to be given back
 	// after the drain is over.
 	settleGrace = 5 * time.Second
@@ -68,7 +71,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("RedisURL: %w", err)
 	}
 	store := results.New(results.Options{Client: client, TTL: w.opts.ResultTTL, Lease: w.opts.Lease, Log: w.log})
-	e := newEngine(w, store, rabbitmq.Options{
+	e := newEngine(w, store, results.NewWatcher(client, w.log), rabbitmq.Options{
 		URLs: urls, URLFile: w.opts.AMQPURLFile, CAFile: w.opts.AMQPCAFile, CertFile: w.opts.AMQPCertFile, KeyFile: w.opts.AMQPKeyFile,
 		Name: "lovage worker " + w.Name(), Log: w.log,
 	})
@@ -97,6 +100,7 @@ func (w *Worker) Status() Status {
 type engine struct {
 	worker    *Worker
 	store     *results.Store
+	watcher   *results.Watcher
 	publisher *rabbitmq.Publisher
 	consumer  *rabbitmq.Consumer
 	processor *delivery.Processor
@@ -112,22 +116,37 @@ type engine struct {
 	running sync.WaitGroup
 }
 
-func newEngine(w *Worker, store *results.Store, o rabbitmq.Options) *engine {
+func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabbitmq.Options) *engine {
 	e := &engine{
-		worker: w, store: store, log: w.log, started: time.Now(),
+		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
 		slots: make(chan struct{}, w.opts.Concurrency),
 	}
 	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody})
 	e.publisher.Adopt(w.Queues()...)
 	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
 	for _, q := range w.Queues() {
-		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.opts.Concurrency})
+		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.prefetch(q)})
 	}
 	e.consumer = rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{Options: o, Intakes: intakes})
+	e.consumer.Hold(w.Queues()...) // until Redis has said which are paused
+	cancelled, _ := watcher.WatchCancellations()
 	e.processor = delivery.New(delivery.Options{
-		Store: store, Publisher: e.publisher, Worker: w.Name(), Lease: w.opts.Lease, Log: w.log,
+		Store: store, Publisher: e.publisher, Worker: w.Name(), Lease: w.opts.Lease, GuardAfter: w.guardAfter(),
+		Cancelled: cancelled, Log: w.log,
 	})
 	return e
+}
+
+// guardAfter is when a delivery has been held for so long that the broker might
+// soon take it back; 0 for never.
+func (w *Worker) guardAfter() time.Duration { return max(w.opts.ConsumerTimeout/2, 0) }
+
+// prefetch is how many deliveries of a queue wait for slots or have one. Slots go
+// to deliveries in the order in which they came, so queues share them as these
+// numbers are to each other, and any queue alone can fill them all.
+func (w *Worker) prefetch(queue string) int {
+	const most = 1<<16 - 1 // AMQP's field has 16 bits
+	return min(w.opts.Concurrency*max(w.opts.Weights[queue], 1), most)
 }
 
 func (e *engine) run(ctx context.Context) error {
@@ -147,7 +166,9 @@ func (e *engine) run(ctx context.Context) error {
 	g.Go(func() error { return e.publisher.Run(life) })
 	g.Go(func() error { return e.consumer.Run(life, take) })
 	g.Go(func() error { return e.processor.Run(life) })
+	g.Go(func() error { return e.watcher.Run(life) })
 	g.Go(func() error { return e.announce(life) })
+	g.Go(func() error { return e.followPauses(life) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -215,23 +236,57 @@ func (e *engine) accept(d *rabbitmq.Delivery, process func()) {
 // process waits for a slot, and gives back what has not started when the
 // worker stops first.
 func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery) {
+	var waited <-chan time.Time
+	if after := e.worker.guardAfter(); after > 0 {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		waited = timer.C
+	}
+	give := false
 	select {
 	case e.slots <- struct{}{}:
 		defer func() { <-e.slots }()
 	case <-d.Gone():
 		return
+	case <-waited: // perhaps another worker has a slot
+		give = true
 	case <-intake.Done():
 	}
-	if intake.Err() != nil {
+	if give || intake.Err() != nil {
 		_ = d.Requeue() // an error means that the broker does it
 		return
 	}
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
-		func(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
-			return e.worker.handle(ctx, t, progress)
-		})
+		e.worker.Attempt)
+}
+
+// followPauses takes nothing from the queues that somebody has paused. Before
+// Redis has answered for the first time all of them count as paused; while it is
+// away later, what it said last holds.
+func (e *engine) followPauses(ctx context.Context) error {
+	tick := time.NewTicker(pauseEvery)
+	defer tick.Stop()
+	var was []string
+	known := false
+	for {
+		look, cancel := context.WithTimeout(ctx, pauseEvery)
+		paused, err := e.store.Paused(look)
+		cancel()
+		if err == nil && !slices.Equal(paused, was) {
+			e.log.Info("paused queues changed", zap.Strings("paused", paused))
+		}
+		if err == nil && !(known && slices.Equal(paused, was)) {
+			e.consumer.Hold(paused...)
+			was, known = paused, true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // announce keeps the catalog and the worker's sign of life in Redis.

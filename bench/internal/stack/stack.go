@@ -65,7 +65,7 @@ func Start(ctx context.Context) (s *Stack, err error) {
 func (s *Stack) build(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"-C", "..", "build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./services/gateway", "./services/worker"},
-		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor"},
+		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor", "./drainer"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

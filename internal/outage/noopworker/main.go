@@ -48,7 +48,7 @@ func run(log *zap.Logger) error {
 	})
 	worker.Handle(w, "outage.noop", func(ctx context.Context, _ struct{}) (struct{}, error) {
 		_, err := fmt.Fprintln(executions, worker.TaskID(ctx))
-		time.Sleep(length)
+		<-time.After(length)
 		return struct{}{}, err
 	})
 	return w.Run(ctx)

@@ -6,18 +6,18 @@
 --
 -- KEYS: result record, task record
 -- ARGV: run, attempt, token, final state or '' for a RETRY, record, '1' to keep
--- the record out of sight or '', next or '', TTL ms
+-- the record out of sight or '', next or '', TTL ms, TTL ms of the task record
 -- Answers OK or LOST.
 local m, t = KEYS[1], KEYS[2]
 local state, record, ignore, next = ARGV[4], ARGV[5], ARGV[6] ~= '', ARGV[7]
-local ttl = tonumber(ARGV[8])
+local guard = tonumber(ARGV[9])
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'state')
 if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] or f[4] then
   return 'LOST'
 end
 
 if not ignore then
-  redis.call('SET', m, record, 'PX', ttl)
+  redis.call('SET', m, record, 'PX', ARGV[8])
   redis.call('PUBLISH', m, record)
 end
 if state ~= '' then
@@ -39,7 +39,7 @@ redis.call('HDEL', t, 'owner', 'lease', 'counted')
 
 -- The time to keep a final state starts now, whatever was there before; a
 -- RETRY never shortens what is there.
-if state ~= '' or redis.call('PTTL', t) < ttl then
-  redis.call('PEXPIRE', t, ttl)
+if state ~= '' or redis.call('PTTL', t) < guard then
+  redis.call('PEXPIRE', t, guard)
 end
 return 'OK'

@@ -50,6 +50,23 @@ type Page struct {
 	Next    string
 }
 
+// Canceller revokes tasks.
+type Canceller interface {
+	// Cancel returns the record of the task as it is then. Errors are those of
+	// Results.Get.
+	Cancel(ctx context.Context, id string) (*messages.Result, Cancelled, error)
+}
+
+// Cancelled says what a cancellation came to.
+type Cancelled string
+
+// The outcomes of a cancellation.
+const (
+	CancelRevoked   Cancelled = "REVOKED" // nobody will run it
+	CancelRequested Cancelled = "RUNNING" // whoever runs it is told to stop
+	CancelEnded     Cancelled = "ENDED"   // it had ended before
+)
+
 // Recorder takes the record of a task that was just submitted. It never
 // blocks; false means that the record was dropped.
 type Recorder interface {
@@ -71,16 +88,20 @@ type Catalog interface {
 	Workers(ctx context.Context) ([]messages.WorkerInfo, error)
 }
 
-// Options configure an [API]. Publisher, Results, Recorder, Watcher, Catalog
-// and Keys are required.
+// Options configure an [API]. Publisher, Results, Canceller, Restarter,
+// Recorder, Watcher, Catalog, Keys, DeadLetters and Queues are required.
 type Options struct {
-	Publisher Publisher
-	Results   Results
-	Recorder  Recorder
-	Watcher   Watcher
-	Catalog   Catalog
-	Keys      Keys
-	Log       *zap.Logger
+	Publisher   Publisher
+	Results     Results
+	Canceller   Canceller
+	Restarter   Restarter
+	Recorder    Recorder
+	Watcher     Watcher
+	Catalog     Catalog
+	Keys        Keys
+	DeadLetters DeadLetters
+	Queues      Queues
+	Log         *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer
 
@@ -101,6 +122,9 @@ type Options struct {
 	// MaxInFlight is the most submissions that may be in flight, 4000 by
 	// default. While the broker does not keep up it is fewer.
 	MaxInFlight int
+	// PassTimeout bounds a pass over the dead letters of a queue, 25 s by
+	// default.
+	PassTimeout time.Duration
 	// MaxWait caps "Prefer: wait", 60 s by default.
 	MaxWait time.Duration
 	// Retention is how long a record is kept at most after the creation of
@@ -123,6 +147,7 @@ func (o Options) withDefaults() Options {
 	o.PublishTimeout = orDefault(o.PublishTimeout, 2*time.Second)
 	o.MaxPublishTimeout = max(orDefault(o.MaxPublishTimeout, 30*time.Second), o.PublishTimeout)
 	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
+	o.PassTimeout = orDefault(o.PassTimeout, 25*time.Second)
 	o.MaxWait = orDefault(o.MaxWait, time.Minute)
 	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
 	return o
@@ -142,6 +167,10 @@ func (o Options) validate() error {
 	}{
 		{"Publisher", o.Publisher == nil},
 		{"Results", o.Results == nil},
+		{"Canceller", o.Canceller == nil},
+		{"Restarter", o.Restarter == nil},
+		{"DeadLetters", o.DeadLetters == nil},
+		{"Queues", o.Queues == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},

@@ -92,6 +92,13 @@ func (c *catalog) run(ctx context.Context) error {
 	}
 }
 
+// foreignQueue reports whether the catalog says that the workers of a queue are
+// Celery's.
+func (c *catalog) foreignQueue(queue string) bool {
+	s := c.current.Load()
+	return s != nil && slices.ContainsFunc(s.entries, func(e messages.CatalogEntry) bool { return e.Foreign && e.Queue == queue })
+}
+
 // refresh loads the catalog unless that was done within the age given. It keeps
 // the last snapshot when the store does not answer.
 func (c *catalog) refresh(ctx context.Context, age time.Duration) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -93,11 +94,12 @@ func TestEnvelopeTakesEveryOption(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	body := `{"task":"sleep_task","args":[1],"options":{"task_id":"x","countdown":0.5,"expires":10,"queue":"q","max_retries":1,
-		"time_limit":2,"soft_time_limit":1,"ignore_result":true}}`
+		"time_limit":2,"soft_time_limit":1,"ignore_result":true,"retention":60}}`
 	w := s.ask(t, post, "/v1/tasks", body)
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 	task := s.publisher.last(t).task
 	require.True(t, task.IgnoreResult)
+	require.Equal(t, time.Minute, task.Retention)
 	require.Equal(t, 1, *task.MaxRetries)
 	raw, err := json.Marshal(envelopeSchema(optionParams()))
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,6 +109,34 @@ type fakeStore struct {
 	cursor   string
 	limit    int
 	recorded []*messages.Result
+	paused   map[string]bool
+}
+
+func (s *fakeStore) pause(queue string, on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if s.paused == nil {
+		s.paused = map[string]bool{}
+	}
+	s.paused[queue] = on
+	return nil
+}
+
+func (s *fakeStore) Pause(_ context.Context, queue string) error  { return s.pause(queue, true) }
+func (s *fakeStore) Resume(_ context.Context, queue string) error { return s.pause(queue, false) }
+
+func (s *fakeStore) Paused(context.Context) (queues []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q, on := range s.paused {
+		if on {
+			queues = append(queues, q)
+		}
+	}
+	return queues, s.err
 }
 
 func (s *fakeStore) Get(ctx context.Context, id string) (*messages.Result, error) {
@@ -140,6 +169,39 @@ func (s *fakeStore) put(r *messages.Result) {
 			}
 		}
 	}
+}
+
+func (s *fakeStore) Cancel(ctx context.Context, id string) (*messages.Result, Cancelled, error) {
+	r, err := s.Get(ctx, id)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case r.State.Final():
+		return r, CancelEnded, nil
+	case r.State == messages.Pending:
+		revoked := *r
+		revoked.State = messages.Revoked
+		return &revoked, CancelRevoked, nil
+	}
+	return r, CancelRequested, nil
+}
+
+// Restart is strict about runs, as the store is.
+func (s *fakeStore) Restart(_ context.Context, r *messages.Result, _ bool) (Restarted, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return "", s.err
+	}
+	switch was := s.records[r.TaskID]; {
+	case was == nil:
+	case was.State == messages.Started:
+		return RestartRunning, nil
+	case was.Run > r.Run || was.Run == r.Run && was.State.Final():
+		return RestartSuperseded, nil
+	}
+	s.records[r.TaskID] = r
+	return RestartReady, nil
 }
 
 func (s *fakeStore) List(ctx context.Context, f Filter, cursor string, limit int) (Page, error) {
@@ -204,9 +266,42 @@ func (s *fakeStore) Workers(ctx context.Context) ([]messages.WorkerInfo, error) 
 	return s.workers, s.err
 }
 
+// fakeGraves are the dead letters of queue "default".
+type fakeGraves struct {
+	mu      sync.Mutex
+	letters []*messages.Message
+	err     error
+}
+
+func (g *fakeGraves) Pass(ctx context.Context, queue string, look func(context.Context, *messages.Message) (Verdict, error)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil || queue != "default" {
+		return g.err
+	}
+	for i := 0; i < len(g.letters); {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		v, err := look(ctx, g.letters[i])
+		switch {
+		case err != nil:
+			return err
+		case v == Stop:
+			return nil
+		case v == Remove:
+			g.letters = slices.Delete(g.letters, i, i+1)
+		default:
+			i++
+		}
+	}
+	return nil
+}
+
 // server is an API over fakes.
 type server struct {
 	*API
+	graves    *fakeGraves
 	publisher *fakePublisher
 	store     *fakeStore
 	keys      *fakeKeys
@@ -218,13 +313,14 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 	s := &server{
 		publisher: &fakePublisher{state: "up"},
 		keys:      &fakeKeys{},
+		graves:    &fakeGraves{},
 		store: &fakeStore{
 			records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
 			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

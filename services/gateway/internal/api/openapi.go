@@ -18,6 +18,8 @@ import (
 
 const (
 	tagTasks  = "Tasks"
+	tagQueues = "Queues"
+	tagDead   = "Dead letters"
 	tagFleet  = "Catalog and workers"
 	tagHealth = "Health"
 	// tagCatalog holds one operation for every task of the catalog.

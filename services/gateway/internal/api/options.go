@@ -19,6 +19,8 @@ const (
 	// maxTimeLimit bounds one attempt.
 	maxTimeLimit = 30 * 24 * time.Hour
 	maxRetries   = 10_000
+	// maxRetention bounds how long a result is kept.
+	maxRetention = 10 * 365 * 24 * time.Hour
 )
 
 // submitOptions are what a caller may say about a task beside its input.
@@ -33,6 +35,7 @@ type submitOptions struct {
 	timeLimit     time.Duration
 	softTimeLimit time.Duration
 	ignoreResult  bool
+	retention     time.Duration
 }
 
 // optionParams is the table of the options.
@@ -85,6 +88,10 @@ func optionParams() []param[submitOptions] {
 		{
 			name: "ignore_result", schema: &huma.Schema{Type: huma.TypeBoolean}, doc: "Keep no record and no result of the task.",
 			set: func(o *opt, s string) string { return setBool(&o.ignoreResult, s) },
+		},
+		{
+			name: "retention", schema: seconds(maxRetention), doc: "How long the result is kept in seconds; 0 means the task's own.",
+			set: func(o *opt, s string) string { return setSeconds(&o.retention, s, maxRetention) },
 		},
 	}
 }

@@ -83,6 +83,11 @@ const (
 	slugTaskNotFound   slug = "task-not-found"
 	slugNotRecorded    slug = "task-not-recorded"
 	slugExpired        slug = "task-expired"
+	slugEnded          slug = "task-ended"
+	slugForeign        slug = "foreign-task"
+	slugNotEnded       slug = "task-not-ended"
+	slugNoDeadLetter   slug = "dead-letter-not-found"
+	slugUndecodable    slug = "undecodable"
 	slugNoCatalog      slug = "catalog-unavailable"
 	slugBadKey         slug = "invalid-idempotency-key"
 	slugKeyReused      slug = "idempotency-key-reused"
@@ -107,9 +112,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [38]problemKind {
+func kinds() [45]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [38]problemKind{
+	return [45]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -136,6 +141,13 @@ func kinds() [38]problemKind {
 		{slugTaskNotFound, http.StatusNotFound, "Task not found", false, 0, messages.ErrNotFound},
 		{slugNotRecorded, http.StatusNotFound, "Task not recorded", true, soon, nil},
 		{slugExpired, http.StatusGone, "Task expired", false, 0, nil},
+		{slugEnded, http.StatusConflict, "Task has ended", false, 0, nil},
+		{slugNotEnded, http.StatusConflict, "Task has not failed", false, 0, nil},
+		{slugForeign, http.StatusConflict, "Task belongs to Celery", false, 0, nil},
+		{slugNoDeadLetter, http.StatusNotFound, "Dead letter not found", false, 0, nil},
+		{slugUndecodable, http.StatusConflict, "Dead letter cannot be read", false, 0, nil},
+		{"dead-letters-busy", http.StatusConflict, "Dead letters are being worked with", true, soon, ErrPassing},
+		{"pass-timeout", http.StatusGatewayTimeout, "Too many dead letters for one look", true, soon, errPassTooLong},
 		{slugNoCatalog, http.StatusServiceUnavailable, "Catalog not loaded yet", true, soon, nil},
 		{"store-unavailable", http.StatusServiceUnavailable, "Result store unavailable", true, soon, messages.ErrStoreUnavailable},
 		{slugUnconfirmed, http.StatusGatewayTimeout, "Publish not confirmed", true, soon, messages.ErrUnconfirmed},

@@ -20,11 +20,13 @@ import (
 type call struct {
 	request *http.Request
 	writer  http.ResponseWriter
-	// name is the last part of the path, where it has one. It is never empty
+	// name is the variable part of the path, where it has one. It is never empty
 	// there, and absent tells that it is or that there is more behind it: Echo
 	// takes all the rest for the last part.
 	name   string
 	absent bool
+	// queue is the name of a queue in the path.
+	queue string
 	// body is set when it was read before the handler reads it, and held when
 	// the submission has an Idempotency-Key. timeout is what a submission has
 	// for its publish.
@@ -38,11 +40,11 @@ func newCall(ctx huma.Context) *call {
 	c := &call{request: e.Request(), writer: e.Response()}
 	op := ctx.Operation()
 	exchangeOf(c.request.Context()).route = op.Path
-	for _, key := range []string{"name", "id"} {
-		if strings.HasSuffix(op.Path, "{"+key+"}") {
+	for key, into := range map[string]*string{"name": &c.name, "id": &c.name, "queue": &c.queue} {
+		if strings.Contains(op.Path, "{"+key+"}") {
 			raw := ctx.Param(key)
-			c.absent = raw == "" || strings.Contains(raw, "/")
-			c.name = pathValue(c.request, raw)
+			c.absent = c.absent || raw == "" || strings.Contains(raw, "/")
+			*into = pathValue(c.request, raw)
 		}
 	}
 	return c

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 
+	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/services/gateway/internal/docs"
 )
 
@@ -17,6 +18,9 @@ const (
 	routeTasks = "/v1/tasks"
 	routeNamed = "/v1/tasks/{name}"
 	routeTask  = "/v1/tasks/{id}"
+	routeStop  = "/v1/tasks/{id}/cancel"
+	routeRetry = "/v1/tasks/{id}/retry"
+	routeDead  = "/v1/queues/{queue}/dead"
 	routeBatch = "/v1/batches"
 )
 
@@ -27,6 +31,8 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	config.Tags = []*huma.Tag{
 		{Name: tagCatalog, Description: "The tasks of the catalog, each with its own input."},
 		{Name: tagTasks},
+		{Name: tagQueues},
+		{Name: tagDead},
 		{Name: tagFleet},
 		{Name: tagHealth},
 	}
@@ -39,6 +45,9 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	h := humaecho.New(e, config)
 	d := &documenter{registry: h.OpenAPI().Components.Schemas, doc: h.OpenAPI()}
 	a.submitRoutes(h, d)
+	a.steerRoutes(h, d)
+	a.queueRoutes(h, d)
+	a.deadRoutes(h, d)
 	a.readRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
@@ -93,6 +102,94 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		Description: "Envelopes in, an answer per item out, in the same order and while the rest is still being sent. 200 says that the batch is being read; look at the status of every item.",
 		Parameters:  []*huma.Param{timeout, trace}, Responses: responses,
 	}, body, a.submitBatch)
+}
+
+func (a *API) steerRoutes(h huma.API, d *documenter) {
+	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the task.", Schema: &huma.Schema{Type: huma.TypeString}}
+	route(h, huma.Operation{
+		OperationID: "cancel-task", Method: http.MethodPost, Path: routeStop, Tags: []string{tagTasks}, Summary: "Cancel a task",
+		Description: "A task that waits in its queue or for its time is revoked at once. The worker of one that runs is told to stop. There is no body.",
+		Parameters:  []*huma.Param{id},
+		Responses: d.responses(typed[task](http.StatusOK, "The task is revoked."),
+			typed[task](http.StatusAccepted, "A worker runs it and is told to stop. It may still end in another state.")),
+	}, nil, a.cancelTask)
+	route(h, huma.Operation{
+		OperationID: "retry-task", Method: http.MethodPost, Path: routeRetry, Tags: []string{tagTasks}, Summary: "Run a task again",
+		Description: "A task that has failed or was revoked runs anew under the same id. There is no body.",
+		Parameters:  []*huma.Param{id}, DefaultStatus: http.StatusAccepted,
+		Responses: d.responses(typed[restarted](http.StatusAccepted, "The task is queued again.")),
+	}, nil, a.retryTask)
+}
+
+func (a *API) queueRoutes(h huma.API, d *documenter) {
+	queue := &huma.Param{Name: "queue", In: "path", Required: true, Description: "Work queue.", Schema: &huma.Schema{Type: huma.TypeString}}
+	route(h, huma.Operation{
+		OperationID: "list-queues", Method: http.MethodGet, Path: "/v1/queues", Tags: []string{tagQueues}, Summary: "List the work queues",
+		Responses: d.responses(typed[queueList](http.StatusOK, "The queues by name.")),
+	}, nil, a.listQueues)
+	route(h, huma.Operation{
+		OperationID: "pause-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/pause", Tags: []string{tagQueues}, Summary: "Pause a queue",
+		Description: "Within a second or two no worker takes anything from it, until it is resumed. What they have taken is finished, and submissions are taken as ever.",
+		Parameters:  []*huma.Param{queue}, Responses: d.responses(typed[pausing](http.StatusOK, "It is paused.")),
+	}, nil, a.pauseQueue)
+	route(h, huma.Operation{
+		OperationID: "resume-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/resume", Tags: []string{tagQueues}, Summary: "Resume a queue",
+		Parameters: []*huma.Param{queue}, Responses: d.responses(typed[pausing](http.StatusOK, "It is not paused.")),
+	}, nil, a.resumeQueue)
+}
+
+func (a *API) deadRoutes(h huma.API, d *documenter) {
+	str := &huma.Schema{Type: huma.TypeString}
+	queue := &huma.Param{Name: "queue", In: "path", Required: true, Description: "Work queue.", Schema: str}
+	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the task.", Schema: str}
+	tags := []string{tagDead}
+	route(h, huma.Operation{
+		OperationID: "list-dead-letters", Method: http.MethodGet, Path: routeDead, Tags: tags, Summary: "List the dead letters of a queue",
+		Parameters: append([]*huma.Param{queue}, document(deadListParams())...),
+		Responses:  d.responses(typed[deadList](http.StatusOK, "A page of them, the oldest first.")),
+	}, nil, a.listDead)
+	route(h, huma.Operation{
+		OperationID: "group-dead-letters", Method: http.MethodGet, Path: "/v1/queues/{queue}/dead-groups", Tags: tags,
+		Summary:    "Count the dead letters of a queue by task, reason and error",
+		Parameters: append([]*huma.Param{queue}, document(deadFilterParams())...),
+		Responses:  d.responses(typed[deadGroups](http.StatusOK, "The groups, the largest first.")),
+	}, nil, a.groupDead)
+	route(h, huma.Operation{
+		OperationID: "get-dead-letter", Method: http.MethodGet, Path: routeDead + "/{id}", Tags: tags, Summary: "Read a dead letter",
+		Parameters: []*huma.Param{queue, id},
+		Responses:  d.responses(typed[deadLetterWhole](http.StatusOK, "The dead letter with its input.")),
+	}, nil, a.getDead)
+	route(h, huma.Operation{
+		OperationID: "redrive-dead-letter", Method: http.MethodPost, Path: routeDead + "/{id}/redrive", Tags: tags, Summary: "Send a dead letter again",
+		Description: "The body, where there is one, is the input to run it with instead.",
+		Parameters:  []*huma.Param{queue, id}, DefaultStatus: http.StatusAccepted,
+		Responses: d.responses(typed[restarted](http.StatusAccepted, "The task is queued again.")),
+	}, optionalBody(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.redriveOne)
+	route(h, huma.Operation{
+		OperationID: "discard-dead-letter", Method: http.MethodDelete, Path: routeDead + "/{id}", Tags: tags, Summary: "Discard a dead letter",
+		Parameters: []*huma.Param{queue, id}, DefaultStatus: http.StatusNoContent,
+		Responses: d.responses(bare(http.StatusNoContent, "It is gone.")),
+	}, nil, a.discardOne)
+	for _, bulk := range []struct {
+		verb, summary string
+		handle        handler
+	}{
+		{"redrive", "Send dead letters again", a.redriveDead},
+		{"discard", "Discard dead letters", a.discardDead},
+	} {
+		route(h, huma.Operation{
+			OperationID: bulk.verb + "-dead-letters", Method: http.MethodPost, Path: "/v1/queues/{queue}/" + bulk.verb, Tags: tags, Summary: bulk.summary,
+			Description: "Of all that the query means, up to the limit. Hanging up stops it; to ask again is safe. There is no body.",
+			Parameters:  append([]*huma.Param{queue}, document(bulkParams())...),
+			Responses:   d.responses(typed[dealt](http.StatusOK, "What became of them.")),
+		}, nil, bulk.handle)
+	}
+}
+
+// restarted is the answer when a task is to run again.
+type restarted struct {
+	TaskID string         `json:"task_id" doc:"Id of the task."`
+	State  messages.State `json:"state" doc:"PENDING."`
 }
 
 func (a *API) readRoutes(h huma.API, d *documenter) {
@@ -191,6 +288,12 @@ func (d *documenter) finish() *huma.OpenAPI {
 		properties[name] = &huma.Schema{Description: object.Description, OneOf: []*huma.Schema{{Ref: object.Ref}, {Type: "null"}}}
 	}
 	return d.doc
+}
+
+func optionalBody(s *huma.Schema) *huma.RequestBody {
+	body := jsonBody(s)
+	body.Required = false
+	return body
 }
 
 func jsonBody(s *huma.Schema) *huma.RequestBody {

@@ -80,7 +80,7 @@ func (a *API) submission(t *messages.Task, o submitOptions, entry messages.Catal
 	}
 	t.Origin = a.origin
 	t.ETA, t.Expires, t.MaxRetries = o.eta, o.expires, o.maxRetries
-	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult = o.timeLimit, o.softTimeLimit, o.ignoreResult
+	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult, t.Retention = o.timeLimit, o.softTimeLimit, o.ignoreResult, o.retention
 	s := submission{task: t, delay: o.delay(), wait: wait}
 	if a.foreign[t.Queue] || entry.Foreign && t.Queue == entry.Queue {
 		// Celery holds the message until the ETA itself.

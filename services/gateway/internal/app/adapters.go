@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -16,6 +17,33 @@ type reader struct{ *results.Store }
 func (r reader) List(ctx context.Context, f api.Filter, cursor string, limit int) (api.Page, error) {
 	p, err := r.Store.List(ctx, results.Filter(f), cursor, limit)
 	return api.Page(p), err
+}
+
+// steering gives the API what steers tasks in the store in its own terms.
+type steering struct{ store *results.Store }
+
+func (c steering) Cancel(ctx context.Context, id string) (*messages.Result, api.Cancelled, error) {
+	r, state, err := c.store.Cancel(ctx, id)
+	return r, api.Cancelled(state), err
+}
+
+func (c steering) Restart(ctx context.Context, r *messages.Result, ignoreResult bool) (api.Restarted, error) {
+	state, err := c.store.Restart(ctx, r, ignoreResult)
+	return api.Restarted(state), err
+}
+
+// graves gives the API the dead letters of the broker in its own terms.
+type graves struct{ letters *rabbitmq.DeadLetters }
+
+func (g graves) Pass(ctx context.Context, queue string, look func(context.Context, *messages.Message) (api.Verdict, error)) error {
+	err := g.letters.Pass(ctx, queue, func(ctx context.Context, m *messages.Message) (rabbitmq.Verdict, error) {
+		v, err := look(ctx, m)
+		return rabbitmq.Verdict(v), err
+	})
+	if errors.Is(err, rabbitmq.ErrPassing) {
+		return errors.Join(api.ErrPassing, err)
+	}
+	return err
 }
 
 // catalog gives the API the catalog, and tells the publisher which queues are

@@ -22,20 +22,21 @@ import (
 
 // Config is everything that can be set, by flag or by environment variable.
 type Config struct {
-	Listen       string        `env:"LOVAGE_LISTEN" help:"Address for /livez and /readyz; empty for none."`
-	AMQPURL      string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
-	AMQPURLFile  string        `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
-	AMQPCAFile   string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
-	AMQPCertFile string        `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
-	AMQPKeyFile  string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
-	RedisURL     string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
-	ResultTTL    time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
-	Queue        string        `env:"LOVAGE_QUEUE" default:"default" help:"Queue of the built-in tasks."`
-	Concurrency  int           `env:"LOVAGE_CONCURRENCY" default:"10" help:"How many tasks run at the same time."`
-	Drain        time.Duration `env:"LOVAGE_DRAIN" default:"30s" help:"How long running tasks may take to end at SIGTERM before they are given back."`
-	Lease        time.Duration `env:"LOVAGE_LEASE" default:"15s" help:"After how long a task of a worker that died goes to another."`
-	HTTPAllow    []string      `name:"http-allow" env:"LOVAGE_HTTP_ALLOW" help:"Hosts that http_request and thumbnail may call; none by default."`
-	SleepMax     time.Duration `name:"sleep-max" env:"LOVAGE_SLEEP_MAX" default:"300s" help:"Longest duration that sleep_task accepts."`
+	Listen          string        `env:"LOVAGE_LISTEN" help:"Address for /livez and /readyz; empty for none."`
+	AMQPURL         string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
+	AMQPURLFile     string        `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
+	AMQPCAFile      string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
+	AMQPCertFile    string        `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
+	AMQPKeyFile     string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
+	RedisURL        string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	ResultTTL       time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
+	Queue           string        `env:"LOVAGE_QUEUE" default:"default" help:"Queue of the built-in tasks."`
+	Concurrency     int           `env:"LOVAGE_CONCURRENCY" default:"10" help:"How many tasks run at the same time."`
+	Drain           time.Duration `env:"LOVAGE_DRAIN" default:"30s" help:"How long running tasks may take to end at SIGTERM before they are given back."`
+	Lease           time.Duration `env:"LOVAGE_LEASE" default:"15s" help:"After how long a task of a worker that died goes to another."`
+	ConsumerTimeout time.Duration `name:"consumer-timeout" env:"LOVAGE_CONSUMER_TIMEOUT" default:"30m" help:"RabbitMQ's consumer_timeout; a task that runs for half of it gets a copy in its place. Negative for none."`
+	HTTPAllow       []string      `name:"http-allow" env:"LOVAGE_HTTP_ALLOW" help:"Hosts that http_request and thumbnail may call; none by default."`
+	SleepMax        time.Duration `name:"sleep-max" env:"LOVAGE_SLEEP_MAX" default:"300s" help:"Longest duration that sleep_task accepts."`
 }
 
 // Validate reports everything that is wrong, each with the name of its setting.
@@ -72,7 +73,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
 		RedisURL: c.RedisURL, Queue: c.Queue, Concurrency: c.Concurrency,
-		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, Log: log.Named("worker"),
+		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout, Log: log.Named("worker"),
 	})
 	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {
 		return err

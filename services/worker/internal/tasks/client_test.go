@@ -93,7 +93,7 @@ func TestRedirectToAnotherServerLosesTheCallersHeaders(t *testing.T) {
 		for _, name := range []string{"Authorization", "Cookie", "X-Api-Key", "Referer"} {
 			require.Empty(t, header.Get(name), name)
 		}
-		require.Equal(t, "id-1", header.Get("Idempotency-Key"))
+		require.Equal(t, "id-1:0", header.Get("Idempotency-Key"))
 		require.Equal(t, "00-a-b-01", header.Get("Traceparent"))
 		require.Equal(t, "application/json", header.Get("Content-Type"))
 	}

@@ -103,8 +103,8 @@ func (r *requester) request(ctx context.Context, in requestIn) (*http.Request, e
 // sign tells the called service which task this is: the key is the same for
 // every attempt, so that the service can do its work once.
 func sign(ctx context.Context, req *http.Request) {
-	if id := worker.TaskID(ctx); httpguts.ValidHeaderFieldValue(id) && id != "" {
-		req.Header.Set("Idempotency-Key", id)
+	if token := worker.Token(ctx); httpguts.ValidHeaderFieldValue(token) && token != "" {
+		req.Header.Set("Idempotency-Key", token)
 	}
 	if trace := worker.TraceParent(ctx); httpguts.ValidHeaderFieldValue(trace) && trace != "" {
 		req.Header.Set("Traceparent", trace)

@@ -72,7 +72,7 @@ func TestRequestSendsWhatItWasGiven(t *testing.T) {
 	require.Equal(t, "yes", got.Header.Get("X-Mine"))
 	require.Equal(t, "Bearer t", got.Header.Get("Authorization"))
 	require.Equal(t, "application/json", got.Header.Get("Content-Type"))
-	require.Equal(t, "id-1", got.Header.Get("Idempotency-Key"))
+	require.Equal(t, "id-1:0", got.Header.Get("Idempotency-Key"))
 	require.Equal(t, "00-a-b-01", got.Header.Get("Traceparent"))
 	require.Contains(t, got.Header.Get("User-Agent"), "lovage-worker")
 	require.Equal(t, `{"n": 9007199254740993}`, string(body), "the body is untouched")

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
+)
+
+const (
+	byHand = "by-hand"
+	// drainTarget is the part of the loop's throughput that a worker with many
+	// slots is to reach.
+	drainTarget = 0.45
+	manySlots   = 256
+)
+
+func slots() []int { return []int{10, 32, 100, manySlots} }
+
+func slotted(n int) string { return fmt.Sprintf("lovage-%d", n) }
+
+// drain measures how fast a queue that was filled before is worked off, results
+// stored: a worker process with so many slots, and a loop.
+func (b *bench) drain(ctx context.Context) error {
+	filler, err := b.startFloor(ctx, stack.FloorOptions{Channels: 8, Window: 100})
+	if err != nil {
+		return err
+	}
+	fill := publishBy(filler)
+	contenders := append([]int{0}, slots()...)
+	for round := range b.Rounds {
+		progress("drain: round %d of %d", round+1, b.Rounds)
+		for i := range contenders {
+			n := contenders[(round+i)%len(contenders)]
+			name := byHand
+			if n > 0 {
+				name = slotted(n)
+			}
+			if err := b.drainTurn(ctx, fill, name, n); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	for _, n := range slots() {
+		c := report.Comparison{Measure: "drain", Ours: slotted(n), Contender: byHand}
+		if n == manySlots {
+			c.Target = report.AtLeast(drainTarget)
+		}
+		b.book.Compare(c)
+	}
+	b.book.Compare(report.Comparison{Measure: "drain-cpu", Ours: slotted(manySlots), Contender: byHand})
+	return nil
+}
+
+func (b *bench) drainTurn(ctx context.Context, fill func(context.Context, int) (int, error), name string, slots int) error {
+	if err := b.stack.Clear(ctx); err != nil {
+		return err
+	}
+	if _, err := fill(ctx, b.Items); err != nil {
+		return err
+	}
+	v, err := b.stack.Drainer(ctx, b.Items, slots)
+	if err != nil {
+		return err
+	}
+	m := newMeter(b.stack, v)
+	m.mark()
+	took, err := stack.Drained(ctx, v)
+	m.mark()
+	if err != nil {
+		return v.Explain(err)
+	}
+	b.book.Add("drain", name, "1/s", float64(b.Items)/took.Seconds())
+	m.add(b.book, "drain", name, int64(b.Items))
+	if m.err != nil {
+		return m.err
+	}
+	return v.End()
+}

@@ -1,0 +1,89 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/pkg/worker"
+)
+
+// counter is a task that counts itself, by the name of its queue.
+type counter struct {
+	mu    sync.Mutex
+	order []string
+}
+
+func (c *counter) task(queue string) func(context.Context, struct{}) (struct{}, error) {
+	return func(context.Context, struct{}) (struct{}, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.order = append(c.order, queue)
+		return struct{}{}, nil
+	}
+}
+
+func (c *counter) ran() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.order...)
+}
+
+// Two full queues share the slots by their weights, and neither starves; the
+// one that is left has all of them.
+func TestQueuesShareSlotsByTheirWeights(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	var c counter
+	w := worker.New(worker.Options{
+		AMQPURL: s.amqp, RedisURL: s.redis, Concurrency: 2, Weights: map[string]int{"urgent": 3},
+	})
+	worker.Handle(w, "urgent", c.task("urgent"), worker.WithQueue("urgent"))
+	worker.Handle(w, "patient", c.task("patient"), worker.WithQueue("patient"))
+	for _, q := range []string{"urgent", "patient"} {
+		status, _ := s.do(http.MethodPost, "/v1/queues/"+q+"/pause", nil, nil)
+		require.Equal(t, http.StatusOK, status)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = w.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	s.eventually(func() bool {
+		var list struct{ Tasks []struct{ Name string } }
+		return s.get("/v1/catalog", &list) == http.StatusOK && len(list.Tasks) == 2
+	}, "both tasks are known")
+	const each = 120
+	for _, q := range []string{"urgent", "patient"} {
+		for i := range each {
+			status, body := s.do(http.MethodPost, "/v1/tasks/"+q, map[string]any{}, nil)
+			require.Equal(t, http.StatusAccepted, status, fmt.Sprint(i, string(body)))
+		}
+	}
+	for _, q := range []string{"patient", "urgent"} { // both at about the same time
+		status, _ := s.do(http.MethodPost, "/v1/queues/"+q+"/resume", nil, nil)
+		require.Equal(t, http.StatusOK, status)
+	}
+	s.eventually(func() bool { return len(c.ran()) == 2*each }, "all have run")
+	// Where both have work: what the patient queue got first, if it was resumed
+	// a moment earlier, is no part of it.
+	first := 0
+	order := c.ran()
+	for order[first] == "patient" {
+		first++
+	}
+	urgent := 0
+	const looked = 80
+	for _, q := range order[first : first+looked] {
+		if q == "urgent" {
+			urgent++
+		}
+	}
+	require.InDelta(t, looked*3/4, urgent, looked/8, "%v", order)
+}

@@ -1,0 +1,671 @@
+//go:build outage
+
+package outage_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/internal/devstack"
+	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/results"
+)
+
+const (
+	actName   = "ledger.act"
+	actQueue  = "ledger"
+	actors    = 3 // workers
+	clients   = 16
+	submitGap = 30 * time.Millisecond // of each client
+	// lasting is how long a fault lasts at most. Leases are of 2 s.
+	lasting = 5 * time.Second
+	// atRestAfter is when everything must have come to its end.
+	atRestAfter = 3 * time.Minute
+)
+
+// kinds are the tasks of a mix, and how many of a thousand each are. The rest
+// are quick.
+var kinds = []struct { //nolint:gochecknoglobals // a table
+	name  string
+	share int
+	input map[string]any
+	query string
+	// ends are the states that it may end in.
+	ends []messages.State
+}{
+	{"slow", 60, map[string]any{"kind": "slow", "millis": 250}, "", []messages.State{messages.Success}},
+	{"fails once", 30, map[string]any{"kind": "flaky", "failures": 1}, "", []messages.State{messages.Success}},
+	{"fails three times", 10, map[string]any{"kind": "flaky", "failures": 3}, "", []messages.State{messages.Success}},
+	{"always fails", 10, map[string]any{"kind": "failing"}, "", []messages.State{messages.Failure}},
+	{"panics", 10, map[string]any{"kind": "panicking"}, "", []messages.State{messages.Failure}},
+	{"delayed", 40, map[string]any{"kind": "quick"}, "&countdown=3.5", []messages.State{messages.Success}},
+	{"expires when it is due", 10, map[string]any{"kind": "quick"}, "&countdown=2&expires=2.001", []messages.State{messages.Revoked, messages.Success}},
+	{"cancelled before it is due", 10, map[string]any{"kind": "quick"}, "&countdown=20", []messages.State{messages.Revoked}},
+	{"cancelled when it runs", 2, map[string]any{"kind": "slow", "millis": 20_000}, "", []messages.State{messages.Revoked, messages.Success}},
+	{"result ignored", 10, map[string]any{"kind": "quick"}, "&ignore_result=true", nil},
+}
+
+const (
+	quickKind = "quick"
+	killer    = "kills its worker once"
+	poison    = "always kills its worker"
+)
+
+// submission is one task as its client knows it.
+type submission struct {
+	id, kind string
+	ends     []messages.State
+	due      time.Time // never before
+	accepted bool      // else nobody knows
+	cancel   int       // the answer to its cancellation
+}
+
+// execution is one start of a handler, and its end as far as it came.
+type execution struct {
+	attempt, pid int
+	start, end   time.Time
+	outcome      string // empty when it did not end
+}
+
+// chaos is one stack of everything, of which parts die and come back.
+type chaos struct {
+	*stack
+	seed    uint64
+	port    *devstack.Port
+	url     string
+	effects string
+
+	// stopping is set when what dies has to stay dead.
+	stopping atomic.Bool
+	keepers  sync.WaitGroup
+
+	mu        sync.Mutex
+	workers   [actors]*program
+	gateway   *program
+	logs      []string
+	disturbed map[int]string // pids that were killed or frozen
+
+	tasks []*submission
+}
+
+// TestLedger submits a mix of tasks while everything is killed and frozen at
+// random, and closes the books.
+//
+//nolint:paralleltest // it kills what it shares with nobody, and takes the whole machine
+func TestLedger(t *testing.T) {
+	t.Run("without faults", func(t *testing.T) {
+		c := newChaos(t)
+		c.submit(1000)
+		c.close(t)
+	})
+	t.Run("with faults", func(t *testing.T) {
+		c := newChaos(t)
+		done := make(chan struct{})
+		var breaking sync.WaitGroup
+		breaking.Go(func() { c.breakThings(done) })
+		c.submit(ledgerTasks())
+		close(done)
+		breaking.Wait()
+		c.close(t)
+	})
+}
+
+// ledgerTasks is how many tasks the ledger holds.
+func ledgerTasks() int {
+	if n, err := strconv.Atoi(os.Getenv("LOVAGE_LEDGER_TASKS")); err == nil {
+		return n
+	}
+	return 20_000
+}
+
+func newChaos(t *testing.T) *chaos {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if n, err := strconv.ParseUint(os.Getenv("LOVAGE_LEDGER_SEED"), 10, 64); err == nil {
+		seed = n
+	}
+	t.Logf("LOVAGE_LEDGER_SEED=%d", seed)
+	port, err := devstack.ReservePort(t.Context(), 0)
+	require.NoError(t, err)
+	t.Cleanup(port.Release)
+	c := &chaos{
+		stack: &stack{t: t, broker: devstack.RabbitMQ(t), redis: devstack.RedisServer(t)},
+		seed:  seed, port: port, url: "http://" + port.Address(), disturbed: map[int]string{},
+		effects: filepath.Join(t.TempDir(), "effects"),
+	}
+	client, err := results.Open(c.redis.URL())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	c.store = results.New(results.Options{Client: client})
+	for i := range actors {
+		c.keep(func() *program { return c.startActor(i) })
+	}
+	c.keep(c.startOwnGateway)
+	t.Cleanup(func() {
+		c.stopping.Store(true)
+		c.keepers.Wait()
+	})
+	require.Eventually(t, func() bool {
+		status, body := c.ask(http.MethodGet, "/readyz", nil)
+		var h health
+		return status == http.StatusOK && json.Unmarshal(body, &h) == nil && h.RabbitMQ == "up" && h.Redis == "up" && h.Tasks > 0
+	}, patience, 20*time.Millisecond)
+	return c
+}
+
+// keep starts a program, and again whenever it has ended.
+func (c *chaos) keep(start func() *program) {
+	p := start()
+	c.keepers.Go(func() {
+		for !c.stopping.Load() {
+			if !p.Alive() {
+				p = start()
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+		_ = p.Kill()
+	})
+}
+
+func (c *chaos) startActor(i int) *program {
+	p := c.launch("ledgerworker", "LOVAGE_QUEUE="+actQueue, "LOVAGE_LEDGER_EFFECTS="+c.effects)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.workers[i] = p
+	return p
+}
+
+func (c *chaos) startOwnGateway() *program {
+	p := c.launch("gateway", "LOVAGE_LISTEN="+c.port.Address())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gateway = p
+	return p
+}
+
+// launch starts a program from a goroutine of ours: what fails here shows in
+// the end, when the books do not close.
+func (c *chaos) launch(name string, env ...string) *program {
+	c.mu.Lock()
+	p := &program{t: c.t, log: filepath.Join(filepath.Dir(c.effects), fmt.Sprintf("%s-%d.log", name, len(c.logs)))}
+	c.logs = append(c.logs, p.log)
+	c.mu.Unlock()
+	env = append(os.Environ(), append(env, "LOVAGE_AMQP_URL="+c.broker.URL(), "LOVAGE_REDIS_URL="+c.redis.URL())...)
+	var err error
+	p.Process, err = devstack.Spawn(context.WithoutCancel(c.t.Context()), devstack.Spec{
+		Path: filepath.Join(binDir, name), Env: env, Dir: binDir, Log: p.log,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// ask sends one request; the status is 0 when there was no answer.
+func (c *chaos) ask(method, path string, body any) (int, []byte) {
+	var in io.Reader = http.NoBody
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			panic(err)
+		}
+		in = bytes.NewReader(text)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), hung)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, in)
+	if err != nil {
+		panic(err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, nil
+	}
+	return res.StatusCode, text
+}
+
+// submit submits tasks until so many are accepted.
+func (c *chaos) submit(n int) {
+	var accepted atomic.Int64
+	var all sync.WaitGroup
+	for client := range clients {
+		rnd := rand.New(rand.NewPCG(c.seed, uint64(client)))
+		all.Go(func() {
+			for accepted.Load() < int64(n) {
+				s, body, query := c.draw(rnd, int(accepted.Load()), n)
+				status, _ := c.ask(http.MethodPost, "/v1/tasks/"+actName+"?task_id="+s.id+query, body)
+				s.accepted = status == http.StatusAccepted
+				if s.accepted {
+					accepted.Add(1)
+				}
+				if s.accepted || status == 0 || status == http.StatusGatewayTimeout {
+					c.mu.Lock()
+					c.tasks = append(c.tasks, s)
+					c.mu.Unlock()
+					if strings.HasPrefix(s.kind, "cancelled") {
+						all.Go(func() { c.cancel(s) })
+					}
+				}
+				<-time.After(time.Duration(rnd.Int64N(int64(2 * submitGap))))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// draw chooses a task of the mix. Few kill their workers, at times that are
+// spread over the whole ledger.
+func (c *chaos) draw(rnd *rand.Rand, done, of int) (s *submission, body map[string]any, query string) {
+	s = &submission{id: messages.NewID(), kind: quickKind, ends: []messages.State{messages.Success}}
+	body = map[string]any{"kind": quickKind}
+	at := rnd.IntN(1000)
+	for _, k := range kinds {
+		if at < k.share {
+			s.kind, s.ends, body, query = k.name, k.ends, k.input, k.query
+			if k.name == "delayed" {
+				s.due = time.Now().Add(3500 * time.Millisecond)
+			}
+			return s, body, query
+		}
+		at -= k.share
+	}
+	if of <= 1000 || done > of*9/10 {
+		return s, body, query
+	}
+	switch rnd.IntN(4000) {
+	case 0:
+		s.kind, s.ends, body = poison, []messages.State{messages.Failure}, map[string]any{"kind": "poison"}
+	case 1, 2:
+		s.kind, body = killer, map[string]any{"kind": "killer"}
+	}
+	return s, body, query
+}
+
+// cancel cancels a task, however often it must ask.
+func (c *chaos) cancel(s *submission) {
+	<-time.After(500 * time.Millisecond)
+	for range 100 {
+		s.cancel, _ = c.ask(http.MethodPost, "/v1/tasks/"+s.id+"/cancel", nil)
+		switch s.cancel {
+		case http.StatusOK, http.StatusAccepted, http.StatusConflict, http.StatusGone:
+			return
+		}
+		<-time.After(200 * time.Millisecond)
+	}
+}
+
+// breakThings breaks one thing after the other until done.
+func (c *chaos) breakThings(done <-chan struct{}) {
+	rnd := rand.New(rand.NewPCG(c.seed, clients))
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Duration(500+rnd.IntN(2000)) * time.Millisecond):
+		}
+		name, broken := c.breakOne(rnd)
+		if broken != nil {
+			c.t.Errorf("%s: %v", name, broken)
+			return
+		}
+		c.t.Log(time.Now().Format("15:04:05.000"), name)
+	}
+}
+
+func (c *chaos) breakOne(rnd *rand.Rand) (string, error) {
+	ctx := context.WithoutCancel(c.t.Context())
+	long := time.Duration(rnd.Int64N(int64(lasting)))
+	c.mu.Lock()
+	w, g := c.workers[rnd.IntN(actors)], c.gateway
+	c.mu.Unlock()
+	hold := func(p interface{ Freeze() error }, thaw func() error) error {
+		if err := p.Freeze(); err != nil {
+			return err
+		}
+		<-time.After(long)
+		return thaw()
+	}
+	switch rnd.IntN(14) {
+	case 0, 1, 2:
+		c.disturb(w, "killed")
+		return "kill -9 of a worker", ended(w.Kill())
+	case 3:
+		return "SIGTERM to a worker", ended(w.Signal(syscall.SIGTERM))
+	case 4, 5:
+		c.disturb(w, "frozen")
+		return fmt.Sprintf("a worker frozen for %v", long), ended(hold(w, w.Thaw))
+	case 12, 13:
+		// Its deliveries go to others while it still has them.
+		c.disturb(w, "frozen")
+		return fmt.Sprintf("a worker frozen for %v while RabbitMQ is killed", long), ended(hold(w, func() error {
+			if err := c.broker.Kill(); err != nil {
+				return err
+			}
+			if err := c.broker.Start(ctx); err != nil {
+				return err
+			}
+			<-time.After(long)
+			return w.Thaw()
+		}))
+	case 6:
+		return "kill -9 of the gateway", ended(g.Kill())
+	case 7:
+		return fmt.Sprintf("the gateway frozen for %v", long), ended(hold(g, g.Thaw))
+	case 8:
+		if err := c.broker.Kill(); err != nil {
+			return "kill -9 of RabbitMQ", err
+		}
+		<-time.After(long / 4)
+		return "kill -9 of RabbitMQ", c.broker.Start(ctx)
+	case 9:
+		return fmt.Sprintf("RabbitMQ frozen for %v", long), hold(c.broker, c.broker.Thaw)
+	case 10:
+		if err := c.redis.Kill(); err != nil {
+			return "kill -9 of Redis", err
+		}
+		<-time.After(long / 4)
+		return "kill -9 of Redis", c.redis.Start(ctx)
+	default:
+		return fmt.Sprintf("Redis frozen for %v", long), hold(c.redis, c.redis.Thaw)
+	}
+}
+
+func (c *chaos) disturb(p *program, how string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disturbed[p.PID()] = how
+}
+
+// ended is no error where a process has ended by itself.
+func ended(err error) error {
+	if err != nil && strings.Contains(err.Error(), os.ErrProcessDone.Error()) {
+		return nil
+	}
+	return err
+}
+
+// close waits until everything has come to its end, and compares what the
+// clients were told, what the handlers did, what the records say and what lies
+// in the dead letters.
+func (c *chaos) close(t *testing.T) {
+	t.Helper()
+	ids := make([]string, len(c.tasks))
+	for i, s := range c.tasks {
+		ids[i] = s.id
+	}
+	for end := time.Now().Add(atRestAfter); !c.atRest(t); <-time.After(time.Second) {
+		require.True(t, time.Now().Before(end), "every queue empties: %v", c.depths(t))
+	}
+	b := books{chaos: c, t: t, records: records(t, c.store, ids), executions: c.executions(t), dead: c.deadLetters(t), lost: c.outcomesDropped(t)}
+	b.check()
+	workers, err := c.store.Workers(t.Context())
+	require.NoError(t, err)
+	for _, w := range workers {
+		if w.Busy > 0 && time.Since(w.LastSeen) < time.Second {
+			b.complain("worker %s has %d busy slots", w.Name, w.Busy)
+		}
+	}
+	t.Log("\n" + b.String())
+	require.Empty(t, b.complaints, strings.Join(b.complaints[:min(20, len(b.complaints))], "\n"))
+}
+
+// atRest reports whether nothing is queued, delayed or unsettled.
+func (c *chaos) atRest(t *testing.T) bool {
+	for queue, n := range c.depths(t) {
+		if !strings.HasSuffix(queue, ".dead") && n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// depths are the messages of every queue, the unsettled ones included.
+func (c *chaos) depths(t *testing.T) map[string]int {
+	t.Helper()
+	out, err := c.broker.Ctl(t.Context(), "--quiet", "--no-table-headers", "list_queues", "name", "messages")
+	if err != nil {
+		return map[string]int{err.Error(): 1}
+	}
+	depths := map[string]int{}
+	for line := range strings.Lines(out) {
+		if name, n, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			depths[name], _ = strconv.Atoi(n)
+		}
+	}
+	return depths
+}
+
+// executions reads what the handlers wrote down.
+func (c *chaos) executions(t *testing.T) map[string][]*execution {
+	t.Helper()
+	f, err := os.Open(c.effects)
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	out := map[string][]*execution{}
+	for in := bufio.NewScanner(f); in.Scan(); {
+		var what, id string
+		var e execution
+		var at int64
+		_, err := fmt.Sscan(in.Text(), &what, &id, &e.attempt, &e.pid, &at)
+		require.NoError(t, err, in.Text())
+		if what == "start" {
+			e.start = time.UnixMicro(at)
+			out[id] = append(out[id], &e)
+			continue
+		}
+		for _, begun := range slices.Backward(out[id]) {
+			if begun.attempt == e.attempt && begun.pid == e.pid && begun.outcome == "" {
+				begun.outcome, begun.end = what, time.UnixMicro(at)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// deadLetters empties the queue of the dead letters: their ids, and how often
+// each is there.
+func (c *chaos) deadLetters(t *testing.T) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	require.NoError(t, withChannel(t.Context(), c.broker.URL(), func(ch *amqp.Channel) error {
+		for {
+			m, ok, err := ch.Get(actQueue+".dead", true)
+			if err != nil || !ok {
+				return err
+			}
+			id, _ := m.Headers["id"].(string)
+			out[id]++
+		}
+	}))
+	return out
+}
+
+// outcomesDropped are the tasks whose worker says that it has lost them.
+func (c *chaos) outcomesDropped(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, log := range c.logs {
+		text, err := os.ReadFile(log)
+		require.NoError(t, err)
+		for line := range bytes.Lines(text) {
+			var said struct {
+				Msg    string
+				TaskID string `json:"task_id"`
+			}
+			if json.Unmarshal(line, &said) == nil && strings.HasPrefix(said.Msg, "outcome dropped") {
+				out[said.TaskID] = true
+			}
+		}
+	}
+	return out
+}
+
+// books are what is compared.
+type books struct {
+	*chaos
+	t          *testing.T
+	records    map[string]*messages.Result
+	executions map[string][]*execution
+	dead       map[string]int
+	lost       map[string]bool
+
+	ends       map[string]int
+	again      int // executions that an accident explains
+	neverKnown int // unconfirmed submissions that were not published
+	complaints []string
+}
+
+func (b *books) complain(format string, args ...any) {
+	b.complaints = append(b.complaints, fmt.Sprintf(format, args...))
+}
+
+func (b *books) String() string {
+	var out strings.Builder
+	accepted := 0
+	for _, s := range b.tasks {
+		if s.accepted {
+			accepted++
+		}
+	}
+	fmt.Fprintf(&out, "seed %d: %d accepted, %d more in doubt of which %d were never published; ", b.seed, accepted, len(b.tasks)-accepted, b.neverKnown)
+	fmt.Fprintf(&out, "%d dead letters; %d executions again, each of a worker that was killed or frozen or has lost its lease; %d processes killed or frozen", len(b.dead), b.again, len(b.disturbed))
+	for _, end := range slices.Sorted(maps.Keys(b.ends)) {
+		fmt.Fprintf(&out, "\n%6d %s", b.ends[end], end)
+	}
+	return out.String()
+}
+
+func (b *books) check() {
+	b.ends = map[string]int{}
+	// A worker that its own task has killed takes its neighbours with it.
+	for _, s := range b.tasks {
+		if s.kind == poison || s.kind == killer {
+			for _, e := range b.executions[s.id] {
+				if e.outcome == "" {
+					b.disturbed[e.pid] = "killed by a task"
+				}
+			}
+		}
+	}
+	for _, s := range b.tasks {
+		b.checkTask(s, b.records[s.id], b.executions[s.id])
+	}
+	known := map[string]bool{}
+	for _, s := range b.tasks {
+		known[s.id] = true
+	}
+	for id := range b.executions {
+		if !known[id] {
+			b.complain("task %s was refused and ran", id)
+		}
+	}
+	for id, n := range b.dead {
+		if r := b.records[id]; r == nil || r.State != messages.Failure {
+			b.complain("dead letter %s (%d times) is not of a task that failed", id, n)
+		}
+	}
+}
+
+func (b *books) checkTask(s *submission, r *messages.Result, runs []*execution) {
+	b.checkRuns(s, r, runs)
+	if r == nil {
+		switch {
+		case s.ends == nil && len(runs) > 0:
+			b.ends["done, result ignored"]++
+		case !s.accepted && len(runs) == 0:
+			b.neverKnown++
+		default:
+			b.complain("task %s (%s) is lost: no record, %d executions", s.id, s.kind, len(runs))
+		}
+		return
+	}
+	b.ends[s.kind+": "+string(r.State)]++
+	if !r.State.Final() {
+		if !s.accepted && len(runs) == 0 {
+			b.neverKnown++ // its record was written by the gateway that died
+			return
+		}
+		b.complain("task %s (%s) is still %s after %d executions", s.id, s.kind, r.State, len(runs))
+		return
+	}
+	if !slices.Contains(s.ends, r.State) && !b.excused(s, r, runs) {
+		b.complain("task %s (%s) ended in %s: %+v", s.id, s.kind, r.State, r.Error)
+	}
+	if r.State == messages.Failure && b.dead[s.id] == 0 {
+		b.complain("task %s (%s) failed and is not in the dead letters", s.id, s.kind)
+	}
+	if r.State == messages.Success && !slices.ContainsFunc(runs, func(e *execution) bool { return e.outcome == "ok" }) {
+		b.complain("task %s (%s) is said to have succeeded and did not", s.id, s.kind)
+	}
+	if r.State == messages.Revoked && s.cancel == http.StatusOK && len(runs) > 0 && s.kind == "cancelled before it is due" {
+		b.complain("task %s was cancelled before it was due and ran", s.id)
+	}
+}
+
+// excused ends are those that an accident made: a cancellation that came too
+// late or a task whose worker died four times.
+func (b *books) excused(s *submission, r *messages.Result, runs []*execution) bool {
+	if r.State == messages.Failure && r.Reason == messages.ReasonDeliveryLimit {
+		died := 0
+		for _, e := range runs {
+			if b.disturbed[e.pid] != "" && e.outcome == "" {
+				died++
+			}
+		}
+		return died >= 3
+	}
+	return strings.HasPrefix(s.kind, "cancelled") && r.State == messages.Success && s.cancel != http.StatusOK
+}
+
+// checkRuns looks at the executions: nothing runs early, nothing runs after its
+// end, and an attempt runs again only where an accident explains it.
+func (b *books) checkRuns(s *submission, r *messages.Result, runs []*execution) {
+	seen := map[int]*execution{}
+	for _, e := range runs {
+		if e.start.Before(s.due) {
+			b.complain("task %s (%s) ran %v before it was due", s.id, s.kind, s.due.Sub(e.start))
+		}
+		if r != nil && r.State.Final() && e.start.After(r.DateDone) {
+			b.complain("task %s (%s) ran %v after it had ended in %s", s.id, s.kind, e.start.Sub(r.DateDone), r.State)
+		}
+		before := seen[e.attempt]
+		seen[e.attempt] = e
+		if before == nil {
+			continue
+		}
+		if b.disturbed[before.pid] == "" && !b.lost[s.id] && before.outcome != "interrupted" {
+			b.complain("attempt %d of task %s (%s) ran again %v after it was %q, and nothing explains it", e.attempt, s.id, s.kind, e.start.Sub(before.start), before.outcome)
+			continue
+		}
+		b.again++
+	}
+}

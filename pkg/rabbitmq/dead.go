@@ -1,0 +1,182 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
+
+// MaxPass is how many dead letters of a queue one pass looks at: the broker
+// keeps all of them in hand for it until the pass is over.
+const MaxPass = 100_000
+
+const (
+	// passSilence is how long a pass waits for the next dead letter.
+	passSilence = 5 * time.Second
+	// passSettle is how long a pass waits, at its end, until what it leaves is
+	// in its place again.
+	passSettle = time.Second
+)
+
+// ErrPassing says that another pass over the same dead letters is under way.
+var ErrPassing = errors.New("somebody else looks at the dead letters of this queue")
+
+// Verdict is what a pass does with a dead letter.
+type Verdict int
+
+// The verdicts.
+const (
+	Keep   Verdict = iota // it stays, in its place
+	Remove                // it goes
+	Stop                  // it stays, and so do all after it
+)
+
+// DeadLetters passes over the dead letters of work queues, by a connection of
+// its own for each pass. It is safe for concurrent use.
+type DeadLetters struct{ opts Options }
+
+// NewDeadLetters connects to nothing yet.
+func NewDeadLetters(o Options) *DeadLetters {
+	o = o.withDefaults()
+	o.Name += " dead letters"
+	return &DeadLetters{opts: o}
+}
+
+// Pass shows the dead letters of a queue to look, in their order, the first
+// [MaxPass] of those that are there now. It blocks until look has said Stop or
+// has seen them all, look fails, or ctx ends. What was not removed keeps its
+// place. A letter that is removed may be seen again if the connection breaks at
+// that moment, so what look does with it beforehand must be safe to repeat.
+//
+// A queue that nobody has declared has no dead letters. Errors: look's own,
+// [ErrPassing], [messages.ErrBrokerUnavailable].
+func (d *DeadLetters) Pass(ctx context.Context, queue string, look func(context.Context, *messages.Message) (Verdict, error)) error {
+	l, err := d.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
+	}
+	defer l.close(d.opts.DialTimeout) //nolint:contextcheck // ctx may have ended; closing has a deadline of its own
+	p := &pass{link: l, queue: DeadQueue(queue), look: look}
+	err = l.until(ctx, func() error { return p.run(ctx) })
+	switch {
+	case err == nil:
+		return p.failed
+	case errors.Is(err, ErrPassing):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("pass over the dead letters of %s: %w", queue, context.Cause(ctx))
+	}
+	return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
+}
+
+// connect tries each address once.
+func (d *DeadLetters) connect(ctx context.Context) (l *link, err error) {
+	urls, err := d.opts.addresses()
+	for i := range urls {
+		if l, err = dial(ctx, d.opts, i, nil, func(*amqp.Connection) error { return nil }); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
+}
+
+// pass is one pass on its connection.
+type pass struct {
+	link   *link
+	ch     *amqp.Channel
+	queue  string
+	look   func(context.Context, *messages.Message) (Verdict, error)
+	kept   int
+	failed error // what look said
+}
+
+func (p *pass) run(ctx context.Context) error {
+	var err error
+	if p.ch, err = p.link.conn.Channel(); err != nil {
+		return err
+	}
+	there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+	if missing := new(amqp.Error); errors.As(err, &missing) && missing.Code == amqp.NotFound {
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case there.Consumers > 0:
+		return ErrPassing
+	case there.Messages == 0:
+		return nil
+	}
+	n := min(there.Messages, MaxPass)
+	if err := p.ch.Qos(min(n, 1<<16-1), 0, false); err != nil {
+		return err
+	}
+	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, "pass", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	if err := p.each(ctx, letters, n); err != nil {
+		return err
+	}
+	return p.leave(ctx)
+}
+
+func (p *pass) each(ctx context.Context, letters <-chan amqp.Delivery, n int) error {
+	silence := time.NewTimer(passSilence)
+	defer silence.Stop()
+	for range n {
+		silence.Reset(passSilence)
+		select {
+		case d, open := <-letters:
+			if !open {
+				return errors.New("the broker ended the consumer")
+			}
+			if done, err := p.one(ctx, d); done || err != nil {
+				return err
+			}
+		case <-silence.C:
+			return ErrPassing // the broker serves one consumer at a time
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (p *pass) one(ctx context.Context, d amqp.Delivery) (done bool, err error) {
+	m := received(&d)
+	v, err := p.look(ctx, &m)
+	if err == nil && v == Remove {
+		return false, d.Ack(false)
+	}
+	p.kept++
+	p.failed = err
+	return v == Stop || err != nil, nil
+}
+
+// leave puts back what is kept and returns when it is in its place: who looks
+// next wants to see it.
+func (p *pass) leave(ctx context.Context) error {
+	// What was delivered and not looked at goes back with the channel.
+	if err := p.ch.Close(); err != nil {
+		return err
+	}
+	ch, err := p.link.conn.Channel()
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(passSettle); ; {
+		there, err := ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+		if err != nil || there.Consumers == 0 && there.Messages >= p.kept || time.Now().After(end) {
+			return err
+		}
+		if !sleep(ctx, 5*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}

@@ -103,6 +103,11 @@ overload: $(DEVSTACK) ## Submit three times as much as RabbitMQ takes (needs a q
 	@$(DEVSTACK) deps --test
 	go test -tags=outage -count=1 -timeout=5m -v -run='^TestOverload$$' ./internal/outage
 
+.PHONY: ledger
+ledger: $(DEVSTACK) ## Kill and freeze everything under load and close the books (LOVAGE_LEDGER_TASKS, 20,000)
+	@$(DEVSTACK) deps --test
+	go test -tags=outage -count=1 -timeout=10h -v -run='^TestLedger$$' ./internal/outage
+
 .PHONY: nightly
 nightly: ## The long forms of test, fuzz and outage
 	$(MAKE) test COUNT=20
@@ -110,6 +115,7 @@ nightly: ## The long forms of test, fuzz and outage
 	$(MAKE) fuzz FUZZTIME=60s
 	LOVAGE_NIGHTLY=true $(MAKE) outage
 	$(MAKE) overload
+	LOVAGE_LEDGER_TASKS=1000000 $(MAKE) ledger
 
 # The programs under .cache.
 

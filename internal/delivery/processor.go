@@ -227,7 +227,8 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 	if work.Err() != nil {
 		return interrupted(work, Outcome{})
 	}
-	if t.claim.Starts > 1 && p.begin(ctx, t) != nil {
+	// A process that was frozen since its claim may have lost it.
+	if (t.claim.Starts > 1 || time.Since(t.started) > p.opts.Lease) && p.begin(ctx, t) != nil {
 		return Outcome{}
 	}
 	defer p.guard(ctx, t)()

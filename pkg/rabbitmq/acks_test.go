@@ -19,7 +19,7 @@ type ledger struct {
 	writes int
 	// refused is how often a tag was not known: a broker closes the channel.
 	refused int
-	err    error
+	err     error
 	// hold, if set, is where a write waits.
 	hold chan struct{}
 }

@@ -152,7 +152,7 @@ func (s *stack) celeryWorker() *process {
 
 func (s *stack) envelope(body json.RawMessage) string {
 	s.t.Helper()
-	status, out := s.do(http.MethodPost, "/v1/tasks", body, nil)
+	status, out := s.do(http.MethodPost, "/v1/tasks", body, patient())
 	require.Equal(s.t, http.StatusAccepted, status, "%s", out)
 	var v view
 	require.NoError(s.t, json.Unmarshal(out, &v))

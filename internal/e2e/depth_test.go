@@ -59,6 +59,7 @@ func (s *stack) exchange(method, path, body string) (status int, header http.Hea
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
+	req.Header = patient()
 	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	require.NoError(s.t, err)

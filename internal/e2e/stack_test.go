@@ -144,12 +144,14 @@ type view struct {
 	}
 }
 
+// patient is the header of a submission that waits for a busy broker: the first
+// delay declares its levels, which takes a while.
+func patient() http.Header { return http.Header{"Request-Timeout": {"20"}} }
+
 // sleep submits a sleep_task of some seconds and returns its id.
 func (s *stack) sleep(seconds int, query string) string {
 	s.t.Helper()
-	// The first delay declares its levels, which takes a busy broker a while.
-	patient := http.Header{"Request-Timeout": {"20"}}
-	status, body := s.do(http.MethodPost, "/v1/tasks/sleep_task"+query, map[string]any{"duration": seconds}, patient)
+	status, body := s.do(http.MethodPost, "/v1/tasks/sleep_task"+query, map[string]any{"duration": seconds}, patient())
 	require.Equal(s.t, http.StatusAccepted, status, "%s", body)
 	var v view
 	require.NoError(s.t, json.Unmarshal(body, &v))

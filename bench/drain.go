@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 
+	"github.com/lovage-mq/lovage/bench/internal/load"
 	"github.com/lovage-mq/lovage/bench/internal/report"
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
@@ -27,7 +29,9 @@ func (b *bench) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fill := publishBy(filler)
+	fill := func(ctx context.Context, n int) (int, error) {
+		return n, load.Post(ctx, fmt.Sprintf("http://%s/publish?messages=%d&fresh=true", filler.Address, n), "{}", http.StatusOK)
+	}
 	contenders := append([]int{0}, slots()...)
 	for round := range b.Rounds {
 		progress("drain: round %d of %d", round+1, b.Rounds)

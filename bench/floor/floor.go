@@ -43,7 +43,7 @@ func (f *floor) send(ctx context.Context, ch *amqp.Channel, m amqp.Publishing) (
 }
 
 // publish sends so many messages as fast as it can and answers when all are
-// confirmed.
+// confirmed. With fresh=true each is a task of its own, for somebody to run.
 func (f *floor) publish(c echo.Context) error {
 	n, err := strconv.Atoi(c.QueryParam("messages"))
 	if err != nil {
@@ -55,7 +55,7 @@ func (f *floor) publish(c echo.Context) error {
 		if i < n%len(f.channels) {
 			share++
 		}
-		g.Go(func() error { return f.loop(ctx, ch, share) })
+		g.Go(func() error { return f.loop(ctx, ch, share, c.QueryParam("fresh") == "true") })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("publish %d messages: %w", n, err)
@@ -64,8 +64,8 @@ func (f *floor) publish(c echo.Context) error {
 }
 
 // loop sends the sample itself n times, with at most a window of messages in
-// flight. It saves itself even the fresh id.
-func (f *floor) loop(ctx context.Context, ch *amqp.Channel, n int) error {
+// flight. It saves itself even the fresh id, unless that is asked for.
+func (f *floor) loop(ctx context.Context, ch *amqp.Channel, n int, fresh bool) error {
 	flying := make([]*amqp.DeferredConfirmation, f.window)
 	for i := range n + f.window {
 		slot := &flying[i%f.window]
@@ -76,8 +76,12 @@ func (f *floor) loop(ctx context.Context, ch *amqp.Channel, n int) error {
 		if i >= n {
 			continue
 		}
+		m := f.template.message
+		if fresh {
+			m = f.template.fresh()
+		}
 		var err error
-		if *slot, err = f.send(ctx, ch, f.template.message); err != nil {
+		if *slot, err = f.send(ctx, ch, m); err != nil {
 			return err
 		}
 	}

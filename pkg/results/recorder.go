@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	recordBatch    = 250
+	recordBatch    = 1000
 	recordTimeout  = time.Second
 	recordPatience = 5 * time.Second
 	recordFlush    = 2 * time.Second

@@ -20,7 +20,7 @@ const (
 	recordFlush    = 2 * time.Second
 	// recordLinger is how long records gather while many come. Redis writes its
 	// log to the disk for each group, and RabbitMQ waits for the same disk.
-	recordLinger = 2 * time.Millisecond
+	recordLinger = 5 * time.Millisecond
 )
 
 // Recorder writes the records of submissions behind the submissions' back: a

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -58,6 +59,10 @@ func start() int {
 }
 
 func run(ctx context.Context, s settings) error {
+	ctx, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
 	var d drained
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
@@ -71,15 +76,16 @@ func run(ctx context.Context, s settings) error {
 		}
 		_ = json.NewEncoder(w).Encode(time.Duration(d.ends.Load() - d.begin.Load()).Seconds())
 	})}
-	go func() { _ = srv.Serve(l) }() // it lives as long as the program
+	defer func() { _ = srv.Close() }()
+	all.Go(func() { _ = srv.Serve(l) })
 	if s.Slots > 0 {
-		return work(ctx, s, &d)
+		return work(ctx, s, &d, &all)
 	}
 	return loop(ctx, s, &d)
 }
 
 // work is a worker of ours whose task does nothing.
-func work(ctx context.Context, s settings, d *drained) error {
+func work(ctx context.Context, s settings, d *drained, all *sync.WaitGroup) error {
 	w := worker.New(worker.Options{AMQPURL: s.AMQPURL, RedisURL: s.RedisURL, Queue: s.Queue, Concurrency: s.Slots})
 	worker.Handle(w, s.Task, func(context.Context, struct {
 		Duration int `json:"duration"`
@@ -88,13 +94,19 @@ func work(ctx context.Context, s settings, d *drained) error {
 		d.done.Add(1)
 		return struct{}{}, nil
 	})
-	go func() {
+	all.Go(func() {
+		look := time.NewTicker(time.Millisecond)
+		defer look.Stop()
 		// A slot is free when its task is settled and acked.
 		for d.done.Load() < s.Messages || w.Status().Busy > 0 {
-			time.Sleep(time.Millisecond)
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
 		}
 		d.ended()
-	}()
+	})
 	return w.Run(ctx)
 }
 

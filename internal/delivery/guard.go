@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 // exchanged is the acker of a delivery that a copy may take the place of. From
@@ -59,13 +57,7 @@ func (p *Processor) guard(ctx context.Context, t *task) (stop func()) {
 }
 
 func (p *Processor) exchange(ctx context.Context, t *task) {
-	m, err := messages.Encode(t.Task)
-	if err == nil {
-		err = p.publish(ctx, t.log, func(ctx context.Context) error {
-			return p.opts.Publisher.Enqueue(ctx, t.Queue, p.opts.Lease, m)
-		})
-	}
-	if err != nil {
+	if err := p.publishCopy(ctx, t, func() time.Duration { return p.opts.Lease }); err != nil {
 		t.log.Warn("delivery not exchanged for a copy, the broker may take it back", zap.Error(err))
 		return
 	}

@@ -44,11 +44,6 @@ func failure(reason messages.Reason, kind, text string) Outcome {
 	}
 }
 
-// revoked has Celery's own exception, so that its clients raise what they
-// know (celery.exceptions.TaskRevokedError).
 func revoked(why string) Outcome {
-	return Outcome{
-		State: messages.Revoked,
-		Err:   &messages.TaskError{Type: "TaskRevokedError", Module: "celery.exceptions", Message: why},
-	}
+	return Outcome{State: messages.Revoked, Err: messages.RevokedError(why)}
 }

@@ -369,17 +369,24 @@ func (p *Processor) copyLater(ctx context.Context, t *task, at time.Time) {
 		return
 	default:
 	}
-	m, err := messages.Encode(t.Task)
-	if err == nil {
-		err = p.publish(ctx, t.log, func(ctx context.Context) error {
-			return p.opts.Publisher.Enqueue(ctx, t.Queue, max(time.Until(at), 100*time.Millisecond), m)
-		})
-	}
+	err := p.publishCopy(ctx, t, func() time.Duration { return max(time.Until(at), 100*time.Millisecond) })
 	if err != nil {
 		t.log.Error("copy not published, the delivery stays with the broker", zap.Error(err))
 		return
 	}
 	p.ack(t)
+}
+
+// publishCopy publishes the message of this very attempt once more. The delay is
+// asked for at each try.
+func (p *Processor) publishCopy(ctx context.Context, t *task, delay func() time.Duration) error {
+	m, err := messages.Encode(t.Task)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, t.log, func(ctx context.Context) error {
+		return p.opts.Publisher.Enqueue(ctx, t.Queue, delay(), m)
+	})
 }
 
 // giveBack returns an attempt that did not end, to be delivered at once or

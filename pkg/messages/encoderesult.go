@@ -209,7 +209,7 @@ func newErrorRecord(r *Result) errorRecord {
 	case r.Error != nil:
 		e = *r.Error
 	case r.State == Revoked:
-		e = TaskError{Type: "TaskRevokedError", Message: "revoked", Module: celeryModule}
+		e = *RevokedError("revoked")
 	}
 	message := e.Args
 	if len(message) == 0 {

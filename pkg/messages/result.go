@@ -48,6 +48,12 @@ type Result struct {
 	Expires time.Time
 }
 
+// RevokedError is the exception that Celery's clients raise for a task that was
+// revoked (celery.exceptions.TaskRevokedError).
+func RevokedError(why string) *TaskError {
+	return &TaskError{Type: "TaskRevokedError", Module: celeryModule, Message: why}
+}
+
 // TaskError is an exception as Celery writes it.
 type TaskError struct {
 	// Type is the class name, such as "ValueError"; never empty.

@@ -108,19 +108,6 @@ func (a *admin) declareWork(ctx context.Context, queue string) error {
 	})
 }
 
-// connect tries each address once.
-func (a *admin) connect(ctx context.Context, fn func(*declarer)) (*link, error) {
-	urls, err := a.opts.addresses()
-	for i := range urls {
-		var l *link
-		l, err = dial(ctx, a.opts, i, nil, func(conn *amqp.Connection) error { return declare(conn, a.opts.Passive, fn) })
-		if err == nil {
-			return l, nil
-		}
-	}
-	return nil, err
-}
-
 // do runs fn on a connection of its own, unless it is done already. Its errors
 // mean that nothing was published.
 func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(*declarer)) error {
@@ -136,7 +123,7 @@ func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(
 	if done() {
 		return nil
 	}
-	l, err := a.connect(ctx, fn)
+	l, err := dialAny(ctx, a.opts, func(conn *amqp.Connection) error { return declare(conn, a.opts.Passive, fn) })
 	if err == nil {
 		l.close(a.opts.DialTimeout) //nolint:contextcheck // what was declared is closed properly also when the caller has left
 		return nil

@@ -56,7 +56,7 @@ func NewDeadLetters(o Options) *DeadLetters {
 // A queue that nobody has declared has no dead letters. Errors: look's own,
 // [ErrPassing], [messages.ErrBrokerUnavailable].
 func (d *DeadLetters) Pass(ctx context.Context, queue string, look func(context.Context, *messages.Message) (Verdict, error)) error {
-	l, err := d.connect(ctx)
+	l, err := dialAny(ctx, d.opts, func(*amqp.Connection) error { return nil })
 	if err != nil {
 		return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
 	}
@@ -72,17 +72,6 @@ func (d *DeadLetters) Pass(ctx context.Context, queue string, look func(context.
 		return fmt.Errorf("pass over the dead letters of %s: %w", queue, context.Cause(ctx))
 	}
 	return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
-}
-
-// connect tries each address once.
-func (d *DeadLetters) connect(ctx context.Context) (l *link, err error) {
-	urls, err := d.opts.addresses()
-	for i := range urls {
-		if l, err = dial(ctx, d.opts, i, nil, func(*amqp.Connection) error { return nil }); err == nil {
-			return l, nil
-		}
-	}
-	return nil, err
 }
 
 // pass is one pass on its connection.

@@ -220,6 +220,17 @@ func dial(ctx context.Context, o Options, attempt int, methods methodHandler, se
 	return l, nil
 }
 
+// dialAny is [dial] to the first address that can be connected to.
+func dialAny(ctx context.Context, o Options, setup func(*amqp.Connection) error) (l *link, err error) {
+	urls, err := o.addresses()
+	for i := range urls {
+		if l, err = dial(ctx, o, i, nil, setup); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
+}
+
 func (l *link) open(o Options, url string) error {
 	// The socket is encrypted already, below the reader of header frames.
 	url = "amqp" + strings.TrimPrefix(strings.TrimPrefix(url, "amqps"), "amqp")

@@ -30,7 +30,7 @@ const (
 	CancelEnded CancelState = "ENDED"
 )
 
-// changed is the script's answer when the record is not the one that was seen.
+// cancelChanged is the script's answer when the record is not the one that was seen.
 const cancelChanged CancelState = "CHANGED"
 
 // Cancel revokes a task that has not ended, and returns its record as it is
@@ -82,12 +82,11 @@ func (s *Store) tryCancel(ctx context.Context, id string) (*messages.Result, Can
 	return r, state, nil
 }
 
-// revokedFrom is what becomes of a record, with the exception that Celery's
-// clients know (celery.exceptions.TaskRevokedError).
+// revokedFrom is what becomes of a record.
 func revokedFrom(r *messages.Result) *messages.Result {
 	out := *r
 	out.State, out.Value, out.Progress, out.NextAttempt = messages.Revoked, nil, nil, time.Time{}
 	out.DateDone = time.Now().UTC()
-	out.Error = &messages.TaskError{Type: "TaskRevokedError", Module: "celery.exceptions", Message: "revoked"}
+	out.Error = messages.RevokedError("revoked")
 	return &out
 }

@@ -22,9 +22,9 @@ const (
 	maxDelay = (1<<28 - 1) * time.Second
 )
 
-// Attempt runs one claimed attempt, whoever claimed it. It is there for package
+// RunAttempt runs one claimed attempt, whoever claimed it. It is there for package
 // workertest; programs call [Worker.Run].
-func (w *Worker) Attempt(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
+func (w *Worker) RunAttempt(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
 	return w.handle(ctx, t, progress)
 }
 

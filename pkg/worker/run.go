@@ -259,7 +259,7 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
-		e.worker.Attempt)
+		e.worker.RunAttempt)
 }
 
 // followPauses takes nothing from the queues that somebody has paused. Before

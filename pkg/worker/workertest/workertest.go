@@ -124,7 +124,7 @@ func (s *stage) play(id string, m *messages.Message) *Run {
 // attempt is one attempt of the handler, with what it reports kept.
 func (s *stage) attempt(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
 	var a Attempt
-	o := s.worker.Attempt(ctx, t, func(ctx context.Context, info messages.ProgressInfo) error {
+	o := s.worker.RunAttempt(ctx, t, func(ctx context.Context, info messages.ProgressInfo) error {
 		a.Progress = append(a.Progress, info)
 		return progress(ctx, info)
 	})

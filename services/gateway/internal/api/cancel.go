@@ -11,9 +11,8 @@ import (
 // steered is the record of a task that is to be cancelled or run again.
 func (a *API) steered(ctx context.Context, c *call) (*messages.Result, error) {
 	exchangeOf(ctx).taskID = c.name
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	if nameRule(c.name, 255) != "" {
 		return nil, newProblem(slugTaskNotFound, "no task has such an id")

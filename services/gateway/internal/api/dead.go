@@ -289,9 +289,8 @@ func (a *API) groupDead(ctx context.Context, c *call) (*reply, error) {
 // getDead is GET /v1/queues/{queue}/dead/{id}.
 func (a *API) getDead(ctx context.Context, c *call) (*reply, error) {
 	exchangeOf(ctx).taskID = c.name
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	var found *deadLetterWhole
 	err := a.pass(ctx, c.queue, func(_ context.Context, m *messages.Message) (Verdict, error) {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -32,9 +31,8 @@ type catalogList struct {
 
 // getCatalog is GET /v1/catalog. It answers from the copy.
 func (a *API) getCatalog(_ context.Context, c *call) (*reply, error) {
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	s, err := a.catalog.loaded()
 	if err != nil {
@@ -64,17 +62,11 @@ type workerList struct {
 
 // getWorkers is GET /v1/workers.
 func (a *API) getWorkers(ctx context.Context, c *call) (*reply, error) {
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
-	defer cancel()
-	workers, err := a.opts.Catalog.Workers(ctx)
+	workers, err := stored(ctx, a, a.opts.Catalog.Workers)
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.Join(messages.ErrStoreUnavailable, err)
-		}
 		return nil, err
 	}
 	if workers == nil {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -86,7 +85,9 @@ func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 	if len(errs) > 0 {
 		return nil, invalid(slugParameters, errs)
 	}
-	page, err := a.list(ctx, q)
+	page, err := stored(ctx, a, func(ctx context.Context) (Page, error) {
+		return a.opts.Results.List(ctx, q.Filter, q.cursor, q.limit)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -95,16 +96,6 @@ func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 		out.Tasks = append(out.Tasks, listed(newTask(r)))
 	}
 	return jsonReply(http.StatusOK, out)
-}
-
-func (a *API) list(ctx context.Context, q listQuery) (Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
-	defer cancel()
-	page, err := a.opts.Results.List(ctx, q.Filter, q.cursor, q.limit)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) {
-		return Page{}, errors.Join(messages.ErrStoreUnavailable, err)
-	}
-	return page, err
 }
 
 // listed leaves a long result out: 200 of them would be too much for one answer.

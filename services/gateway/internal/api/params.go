@@ -50,6 +50,15 @@ func parseQuery[T any](table []param[T], query string, into *T) []fieldError {
 	return errs
 }
 
+// noQuery refuses a query of a call that has no parameters.
+func (c *call) noQuery() error {
+	var none struct{}
+	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
+		return invalid(slugParameters, errs)
+	}
+	return nil
+}
+
 // parseOptions reads the options of an envelope, an object in JSON that was
 // checked.
 func parseOptions[T any](table []param[T], raw json.RawMessage, pointer string, into *T) []fieldError {

@@ -2,11 +2,8 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
-
-	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 // Queues pauses the intake of workers. Errors are
@@ -32,9 +29,8 @@ type queueList struct {
 
 // listQueues is GET /v1/queues.
 func (a *API) listQueues(ctx context.Context, c *call) (*reply, error) {
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	s, err := a.catalog.loaded()
 	if err != nil {
@@ -86,9 +82,8 @@ type pausing struct {
 }
 
 func (a *API) setPaused(ctx context.Context, c *call, on bool) (*reply, error) {
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	if err := checkQueue(c.queue); err != nil {
 		return nil, err
@@ -105,15 +100,4 @@ func (a *API) setPaused(ctx context.Context, c *call, on bool) (*reply, error) {
 		return nil, err
 	}
 	return jsonReply(http.StatusOK, pausing{Name: c.queue, Paused: on})
-}
-
-// stored asks the store, which has so long to answer.
-func stored[T any](ctx context.Context, a *API, ask func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
-	defer cancel()
-	v, err := ask(ctx)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) {
-		err = errors.Join(messages.ErrStoreUnavailable, err)
-	}
-	return v, err
 }

@@ -18,9 +18,8 @@ func (a *API) getTask(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	if nameRule(c.name, 255) != "" {
 		return nil, newProblem(slugTaskNotFound, "no task has such an id")
@@ -150,4 +149,15 @@ func (a *API) missing(id string, err error) error {
 	}
 	p.TaskID = id
 	return p
+}
+
+// stored asks the store, which has so long to answer.
+func stored[T any](ctx context.Context, a *API, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
+	defer cancel()
+	v, err := ask(ctx)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = errors.Join(messages.ErrStoreUnavailable, err)
+	}
+	return v, err
 }

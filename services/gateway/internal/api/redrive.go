@@ -149,9 +149,8 @@ func partly(err error, d dealt) error {
 // input.
 func (a *API) redriveOne(ctx context.Context, c *call) (*reply, error) {
 	exchangeOf(ctx).taskID = c.name
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	var input []byte
 	if c.request.ContentLength != 0 {
@@ -192,9 +191,8 @@ func (a *API) redriven(id string, d dealt) (*reply, error) {
 // discardOne is DELETE /v1/queues/{queue}/dead/{id}.
 func (a *API) discardOne(ctx context.Context, c *call) (*reply, error) {
 	exchangeOf(ctx).taskID = c.name
-	var none struct{}
-	if errs := parseQuery(nil, c.request.URL.RawQuery, &none); len(errs) > 0 {
-		return nil, invalid(slugParameters, errs)
+	if err := c.noQuery(); err != nil {
+		return nil, err
 	}
 	_, err := a.one(ctx, c, func(_ context.Context, _ *messages.Message, d *dealt) (Verdict, error) {
 		d.Discarded++

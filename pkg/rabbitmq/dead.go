@@ -18,6 +18,11 @@ const MaxPass = 100_000
 const (
 	// passSilence is how long a pass waits for the next dead letter.
 	passSilence = 5 * time.Second
+	// passAcks is how many letters are acked at once while none is kept. A quorum
+	// queue's client in the broker holds back what goes beyond 32 commands under
+	// way, and forgets it when the channel closes: what was acked would come
+	// back. So a pass over MaxPass letters stays below that.
+	passAcks = 5000
 	// passSettle is how long a pass waits, at its end, until what it leaves is
 	// in its place again.
 	passSettle = time.Second
@@ -74,14 +79,21 @@ func (d *DeadLetters) Pass(ctx context.Context, queue string, look func(context.
 	return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
 }
 
+// passTag is the consumer of a pass, which has its channel for itself.
+const passTag = "pass"
+
 // pass is one pass on its connection.
 type pass struct {
-	link   *link
-	ch     *amqp.Channel
-	queue  string
-	look   func(context.Context, *messages.Message) (Verdict, error)
-	kept   int
-	failed error // what look said
+	link  *link
+	ch    *amqp.Channel
+	queue string
+	look  func(context.Context, *messages.Message) (Verdict, error)
+	kept  int
+	// removed is the newest letter that is to be acked with all before it, and
+	// unacked how many those are.
+	removed uint64
+	unacked int
+	failed  error // what look said
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -105,7 +117,7 @@ func (p *pass) run(ctx context.Context) error {
 	if err := p.ch.Qos(min(n, 1<<16-1), 0, false); err != nil {
 		return err
 	}
-	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, "pass", false, false, false, false, nil)
+	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, passTag, false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
@@ -141,26 +153,54 @@ func (p *pass) one(ctx context.Context, d amqp.Delivery) (done bool, err error) 
 	m := received(&d)
 	v, err := p.look(ctx, &m)
 	if err == nil && v == Remove {
-		return false, d.Ack(false)
+		return false, p.remove(d.DeliveryTag)
 	}
-	p.kept++
 	p.failed = err
-	return v == Stop || err != nil, nil
+	done = v == Stop || err != nil
+	err = p.flush()
+	p.kept++
+	return done, err
+}
+
+// remove acks a letter: at once where letters before it are kept, else together
+// with others.
+func (p *pass) remove(tag uint64) error {
+	if p.kept > 0 {
+		return p.ch.Ack(tag, false)
+	}
+	p.removed = tag
+	if p.unacked++; p.unacked < passAcks {
+		return nil
+	}
+	return p.flush()
+}
+
+// flush acks what was removed before the first letter that is kept.
+func (p *pass) flush() error {
+	if p.unacked == 0 {
+		return nil
+	}
+	p.unacked = 0
+	return p.ch.Ack(p.removed, true)
 }
 
 // leave puts back what is kept and returns when it is in its place: who looks
 // next wants to see it.
 func (p *pass) leave(ctx context.Context) error {
-	// What was delivered and not looked at goes back with the channel.
-	if err := p.ch.Close(); err != nil {
+	if err := p.flush(); err != nil {
 		return err
 	}
-	ch, err := p.link.conn.Channel()
-	if err != nil {
+	if err := p.ch.Cancel(passTag, false); err != nil {
+		return err
+	}
+	// Everything that is not settled, also what was delivered and not looked at.
+	// What was acked has left when this is back, and not before: the broker
+	// carries out both together.
+	if err := p.ch.Nack(0, true, true); err != nil {
 		return err
 	}
 	for end := time.Now().Add(passSettle); ; {
-		there, err := ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+		there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
 		if err != nil || there.Consumers == 0 && there.Messages >= p.kept || time.Now().After(end) {
 			return err
 		}

@@ -57,6 +57,25 @@ func TestAPassLeavesWhatItKeepsInItsPlace(t *testing.T) {
 	require.Equal(t, []string{"t0", "t2", "t4"}, seen(t, d, keepAll))
 }
 
+// The broker forgets acks that it holds back when their channel closes.
+func TestWhatAPassHasRemovedDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]int{"all": 1, "every other one": 2, "one of three": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const many = 300
+			d := graves(t, many)
+			seen(t, d, func(i int, _ string) rabbitmq.Verdict {
+				if i%step == 0 {
+					return rabbitmq.Remove
+				}
+				return rabbitmq.Keep
+			})
+			require.Len(t, seen(t, d, keepAll), many-(many+step-1)/step)
+		})
+	}
+}
+
 func TestAPassEndsWithTheErrorOfItsLook(t *testing.T) {
 	t.Parallel()
 	d := graves(t, 2)

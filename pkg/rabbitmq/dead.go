@@ -18,11 +18,13 @@ const MaxPass = 100_000
 const (
 	// passSilence is how long a pass waits for the next dead letter.
 	passSilence = 5 * time.Second
-	// passAcks is how many letters are acked at once while none is kept. A quorum
-	// queue's client in the broker holds back what goes beyond 32 commands under
-	// way, and forgets it when the channel closes: what was acked would come
-	// back. So a pass over MaxPass letters stays below that.
-	passAcks = 5000
+	// fewAcks may be under way when the channel closes. A quorum queue's client in
+	// the broker holds back what goes beyond 32 commands, and forgets it when the
+	// channel closes: what was acked would come back.
+	fewAcks = 16
+	// passAcks is how many letters are acked at once while none is kept, so that
+	// a pass over MaxPass letters stays near that.
+	passAcks = 6000
 	// passSettle is how long a pass waits, at its end, until what it leaves is
 	// in its place again.
 	passSettle = time.Second
@@ -89,6 +91,10 @@ type pass struct {
 	queue string
 	look  func(context.Context, *messages.Message) (Verdict, error)
 	kept  int
+	// held is the newest letter that is not removed, acks how many acks were
+	// written.
+	held amqp.Delivery
+	acks int
 	// removed is the newest letter that is to be acked with all before it, and
 	// unacked how many those are.
 	removed uint64
@@ -124,7 +130,7 @@ func (p *pass) run(ctx context.Context) error {
 	if err := p.each(ctx, letters, n); err != nil {
 		return err
 	}
-	return p.leave(ctx)
+	return p.leave(ctx, letters)
 }
 
 func (p *pass) each(ctx context.Context, letters <-chan amqp.Delivery, n int) error {
@@ -155,17 +161,17 @@ func (p *pass) one(ctx context.Context, d amqp.Delivery) (done bool, err error) 
 	if err == nil && v == Remove {
 		return false, p.remove(d.DeliveryTag)
 	}
-	p.failed = err
-	done = v == Stop || err != nil
-	err = p.flush()
 	p.kept++
-	return done, err
+	p.held = d
+	p.failed = err
+	return v == Stop || err != nil, nil
 }
 
 // remove acks a letter: at once where letters before it are kept, else together
 // with others.
 func (p *pass) remove(tag uint64) error {
 	if p.kept > 0 {
+		p.acks++
 		return p.ch.Ack(tag, false)
 	}
 	p.removed = tag
@@ -181,31 +187,78 @@ func (p *pass) flush() error {
 		return nil
 	}
 	p.unacked = 0
+	p.acks++
 	return p.ch.Ack(p.removed, true)
 }
 
 // leave puts back what is kept and returns when it is in its place: who looks
-// next wants to see it.
-func (p *pass) leave(ctx context.Context) error {
+// next wants to see it. What was delivered and not looked at goes back with it.
+func (p *pass) leave(ctx context.Context, letters <-chan amqp.Delivery) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
-	if err := p.ch.Cancel(passTag, false); err != nil {
+	if p.acks > fewAcks && p.kept > 0 {
+		if err := p.awaitAcks(ctx, letters); err != nil {
+			return err
+		}
+	}
+	// The channel gives back in order, which a nack of many does not.
+	if err := p.ch.Close(); err != nil {
 		return err
 	}
-	// Everything that is not settled, also what was delivered and not looked at.
-	// What was acked has left when this is back, and not before: the broker
-	// carries out both together.
-	if err := p.ch.Nack(0, true, true); err != nil {
+	ch, err := p.link.conn.Channel()
+	if err != nil {
 		return err
 	}
 	for end := time.Now().Add(passSettle); ; {
-		there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+		there, err := ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
 		if err != nil || there.Consumers == 0 && there.Messages >= p.kept || time.Now().After(end) {
 			return err
 		}
 		if !sleep(ctx, 5*time.Millisecond) {
 			return ctx.Err()
+		}
+	}
+}
+
+// awaitAcks returns when the broker has carried out the acks: it does so before
+// it delivers a letter again that was given back after them. The newest one that
+// is there is taken for that, whose place is behind the others anyway.
+func (p *pass) awaitAcks(ctx context.Context, letters <-chan amqp.Delivery) error {
+	probe := p.newest(letters)
+	if err := p.ch.Nack(probe.DeliveryTag, false, true); err != nil {
+		return err
+	}
+	silence := time.NewTimer(passSilence)
+	defer silence.Stop()
+	for {
+		select {
+		case d, open := <-letters:
+			if !open {
+				return errors.New("the broker ended the consumer")
+			}
+			if d.Redelivered && d.MessageId == probe.MessageId {
+				return nil
+			}
+		case <-silence.C:
+			return errors.New("the broker does not deliver again what was given back")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// newest is the last of those that have been delivered and are not removed.
+func (p *pass) newest(letters <-chan amqp.Delivery) amqp.Delivery {
+	for {
+		select {
+		case d, open := <-letters:
+			if !open {
+				return p.held
+			}
+			p.held = d
+		default:
+			return p.held
 		}
 	}
 }

@@ -59,11 +59,11 @@ func (r *Recorder) Record(result *messages.Result) bool {
 	}
 }
 
-// Await is [Recorder.Record] for those who have the time: it waits until the
-// record is about to be written and leaves the waiting room to others, but not
-// past the end of ctx, nor for a Redis that is away.
+// Await is [Recorder.Record] for those who have the time: it leaves half of the
+// waiting room to others. When that is all there is it waits until the record is
+// about to be written, but not past the end of ctx, nor for a Redis that is away.
 func (r *Recorder) Await(ctx context.Context, result *messages.Result) bool {
-	if r.down.Load() {
+	if r.down.Load() || len(r.queue) < cap(r.queue)/2 {
 		return r.Record(result)
 	}
 	select {

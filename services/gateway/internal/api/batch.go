@@ -19,13 +19,13 @@ const (
 	// answered, batchBytes how many bytes they and their answers may have
 	// together. One item alone may have more. The more there are the more share
 	// a write to the broker, and the more memory they take.
-	batchWindow = 768
-	batchBytes  = 768 << 10
+	batchWindow = 1024
+	batchBytes  = 1 << 20
 	// batchesTogether is how many items of all batches may wait for their
 	// confirm. The publisher takes a few times as many: there is always room for
 	// single submissions, and many batches wait for one another instead of
 	// failing for want of room.
-	batchesTogether = 1536
+	batchesTogether = 2048
 	// batchFlush is how long an answer waits for company.
 	batchFlush = 50 * time.Millisecond
 	// batchChunk is how many bytes of answers are written at a time: so many the

@@ -106,7 +106,7 @@ overload: $(DEVSTACK) ## Submit three times as much as RabbitMQ takes (needs a q
 .PHONY: ledger
 ledger: $(DEVSTACK) ## Kill and freeze everything under load and close the books (LOVAGE_LEDGER_TASKS, 20,000)
 	@$(DEVSTACK) deps --test
-	go test -tags=outage -count=1 -timeout=10h -v -run='^TestLedger$$' ./internal/outage
+	go test -tags=outage -count=1 -timeout=10h -v -run=^TestLedger ./internal/outage
 
 .PHONY: nightly
 nightly: ## The long forms of test, fuzz and outage

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
@@ -23,8 +24,9 @@ type books struct {
 	lost       map[string]bool
 
 	ends       map[string]int
-	again      int // executions that an accident explains
-	neverKnown int // unconfirmed submissions that were not published
+	again      int             // executions that an accident explains
+	neverKnown int             // unconfirmed submissions that were not published
+	late       []time.Duration // how long after they were due the delayed tasks began
 	complaints []string
 }
 
@@ -42,6 +44,10 @@ func (b *books) String() string {
 	}
 	fmt.Fprintf(&out, "seed %d: %d accepted, %d more in doubt of which %d were never published; ", b.seed, accepted, len(b.tasks)-accepted, b.neverKnown)
 	fmt.Fprintf(&out, "%d dead letters; %d executions again, each of a worker that was killed or frozen or has lost its lease; %d processes killed or frozen", len(b.dead), b.again, len(b.disturbed))
+	if n := len(b.late); n > 0 {
+		slices.Sort(b.late)
+		fmt.Fprintf(&out, "; %d delayed ones began %v after they were due, 99 %% of them within %v, the last %v", n, b.late[n/2], b.late[n*99/100], b.late[n-1])
+	}
 	for _, end := range slices.Sorted(maps.Keys(b.ends)) {
 		fmt.Fprintf(&out, "\n%6d %s", b.ends[end], end)
 	}
@@ -134,6 +140,12 @@ func (b *books) excused(s *submission, r *messages.Result, runs []*execution) bo
 // end, and an attempt runs again only where an accident explains it.
 func (b *books) checkRuns(s *submission, r *messages.Result, runs []*execution) {
 	seen := map[int]*execution{}
+	if r != nil && len(runs) > 0 && runs[0].start.Before(r.ETA) {
+		b.complain("task %s (%s) ran %v before its eta", s.id, s.kind, r.ETA.Sub(runs[0].start))
+	}
+	if !s.due.IsZero() && len(runs) > 0 {
+		b.late = append(b.late, runs[0].start.Sub(s.due))
+	}
 	for _, e := range runs {
 		if e.start.Before(s.due) {
 			b.complain("task %s (%s) ran %v before it was due", s.id, s.kind, s.due.Sub(e.start))

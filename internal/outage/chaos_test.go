@@ -106,6 +106,8 @@ type chaos struct {
 	logs      []string
 	disturbed map[int]string // pids that were killed or frozen
 
+	// mix draws the next task, with its body and more of its query.
+	mix   func(rnd *rand.Rand, done, of int) (s *submission, body map[string]any, query string)
 	tasks []*submission
 }
 
@@ -121,14 +123,18 @@ func TestLedger(t *testing.T) {
 	})
 	t.Run("with faults", func(t *testing.T) {
 		c := newChaos(t)
-		done := make(chan struct{})
-		var breaking sync.WaitGroup
-		breaking.Go(func() { c.breakThings(done) })
-		c.submit(ledgerTasks())
-		close(done)
-		breaking.Wait()
+		c.submitWhileThingsBreak(ledgerTasks())
 		c.close(t)
 	})
+}
+
+func (c *chaos) submitWhileThingsBreak(n int) {
+	done := make(chan struct{})
+	var breaking sync.WaitGroup
+	breaking.Go(func() { c.breakThings(done) })
+	c.submit(n)
+	close(done)
+	breaking.Wait()
 }
 
 // ledgerTasks is how many tasks the ledger holds.
@@ -151,7 +157,7 @@ func newChaos(t *testing.T) *chaos {
 	t.Cleanup(port.Release)
 	c := &chaos{
 		stack: &stack{t: t, broker: devstack.RabbitMQ(t), redis: devstack.RedisServer(t)},
-		seed:  seed, port: port, url: "http://" + port.Address(), disturbed: map[int]string{},
+		mix:   drawAny, seed: seed, port: port, url: "http://" + port.Address(), disturbed: map[int]string{},
 		effects: filepath.Join(t.TempDir(), "effects"),
 	}
 	client, err := results.Open(c.redis.URL())
@@ -261,7 +267,7 @@ func (c *chaos) submit(n int) {
 		rnd := rand.New(rand.NewPCG(c.seed, uint64(client)))
 		all.Go(func() {
 			for accepted.Load() < int64(n) {
-				s, body, query := c.draw(rnd, int(accepted.Load()), n)
+				s, body, query := c.mix(rnd, int(accepted.Load()), n)
 				status, _ := c.ask(http.MethodPost, "/v1/tasks/"+actName+"?task_id="+s.id+query, body)
 				s.accepted = status == http.StatusAccepted
 				if s.accepted {
@@ -282,9 +288,9 @@ func (c *chaos) submit(n int) {
 	all.Wait()
 }
 
-// draw chooses a task of the mix. Few kill their workers, at times that are
+// drawAny draws from the table above. Few kill their workers, at times that are
 // spread over the whole ledger.
-func (c *chaos) draw(rnd *rand.Rand, done, of int) (s *submission, body map[string]any, query string) {
+func drawAny(rnd *rand.Rand, done, of int) (s *submission, body map[string]any, query string) {
 	s = &submission{id: messages.NewID(), kind: quickKind, ends: []messages.State{messages.Success}}
 	body = map[string]any{"kind": quickKind}
 	at := rnd.IntN(1000)

@@ -25,6 +25,9 @@ const (
 	// passAcks is how many letters are acked at once while none is kept, so that
 	// a pass over MaxPass letters stays near that.
 	passAcks = 6000
+	// passFlush is how old an ack may be: who dies in the middle has done it for
+	// nothing.
+	passFlush = 500 * time.Millisecond
 	// passSettle is how long a pass waits, at its end, until what it leaves is
 	// in its place again.
 	passSettle = time.Second
@@ -95,10 +98,11 @@ type pass struct {
 	// written.
 	held amqp.Delivery
 	acks int
-	// removed is the newest letter that is to be acked with all before it, and
-	// unacked how many those are.
+	// removed is the newest letter that is to be acked with all before it, unacked
+	// how many those are, and since when.
 	removed uint64
 	unacked int
+	since   time.Time
 	failed  error // what look said
 }
 
@@ -167,15 +171,18 @@ func (p *pass) one(ctx context.Context, d amqp.Delivery) (done bool, err error) 
 	return v == Stop || err != nil, nil
 }
 
-// remove acks a letter: at once where letters before it are kept, else together
-// with others.
+// remove acks a letter: at once where letters before it are kept, else
+// together with others, soon.
 func (p *pass) remove(tag uint64) error {
 	if p.kept > 0 {
 		p.acks++
 		return p.ch.Ack(tag, false)
 	}
+	if p.unacked == 0 {
+		p.since = time.Now()
+	}
 	p.removed = tag
-	if p.unacked++; p.unacked < passAcks {
+	if p.unacked++; p.unacked < passAcks && time.Since(p.since) < passFlush {
 		return nil
 	}
 	return p.flush()

@@ -90,6 +90,11 @@ func (a actor) do(ctx context.Context, in input) error {
 		return errors.New("it always fails")
 	case "panicking":
 		panic("it always panics")
+	case "broken":
+		if _, err := os.Stat(filepath.Join(filepath.Dir(a.effects.Name()), "mended")); err == nil {
+			return nil
+		}
+		return errors.New("it fails until it is mended")
 	case "poison":
 		return killed()
 	case "killer":

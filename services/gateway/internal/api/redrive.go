@@ -109,6 +109,7 @@ func (a *API) bulk(ctx context.Context, c *call, do func(context.Context, *messa
 	}
 	out := dealt{DryRun: q.dryRun}
 	pace := rate.NewLimiter(rate.Limit(q.rate), 1)
+	free := false // nothing was sent for the last one, which a pass before has sent
 	err := a.pass(ctx, c.queue, func(ctx context.Context, m *messages.Message) (Verdict, error) {
 		l := newDeadLetter(m)
 		if !q.match(&l) {
@@ -122,10 +123,15 @@ func (a *API) bulk(ctx context.Context, c *call, do func(context.Context, *messa
 		if q.dryRun {
 			return Keep, nil
 		}
-		if err := pace.Wait(ctx); err != nil {
-			return Keep, errors.Join(err, errPassTooLong)
+		if !free {
+			if err := pace.Wait(ctx); err != nil {
+				return Keep, errors.Join(err, errPassTooLong)
+			}
 		}
-		return do(ctx, m, &out)
+		before := out.Superseded
+		v, err := do(ctx, m, &out)
+		free = out.Superseded > before
+		return v, err
 	})
 	switch {
 	case errors.Is(err, errPassTooLong) && ctx.Err() == nil:

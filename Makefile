@@ -84,8 +84,8 @@ generate: ## Generate what is generated
 	go generate ./...
 
 .PHONY: verify
-verify: ## Check that the README's promises name tests that exist
-	go run ./internal/promises README.md
+verify: ## Check that the README's promises and docs/reliability.md name tests that exist
+	go run ./internal/promises README.md docs/reliability.md
 
 .PHONY: vuln
 vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call

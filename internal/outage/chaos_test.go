@@ -428,8 +428,13 @@ func (c *chaos) close(t *testing.T) {
 	for i, s := range c.tasks {
 		ids[i] = s.id
 	}
-	for end := time.Now().Add(atRestAfter); time.Now().Before(end) && !(c.atRest(t) && c.allEnded(t)); {
+	for begun := time.Now(); time.Since(begun) < atRestAfter && !(c.atRest(t) && c.allEnded(t)); {
 		<-time.After(time.Second)
+		if time.Since(begun) > atRestAfter/3 {
+			depths := c.depths(t)
+			maps.DeleteFunc(depths, func(_ string, n int) bool { return n == 0 })
+			t.Logf("after %v: messages %v, all have ended: %t", time.Since(begun).Round(time.Second), depths, c.allEnded(t))
+		}
 	}
 	dead := c.deadLetters(t)
 	// The broker's statistics are some seconds old.

@@ -1,33 +1,40 @@
-// Command promises checks that the table of promises in the README names tests
-// that exist.
+// Command promises checks that the tables of documents that say which test keeps
+// what, as that of the promises in the README, name tests that exist.
 package main
 
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: promises README.md")
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: promises FILE.md ...")
 		os.Exit(2)
 	}
-	n, err := verify(os.Args[1])
+	have, err := tests(".")
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s:\n%v\n", os.Args[1], err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Printf("The promises in %s name %d tests, and all of them exist.\n", os.Args[1], n)
+	failed := false
+	for _, path := range os.Args[1:] {
+		n, err := verify(path, have)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s:\n%v\n", path, err)
+			failed = true
+			continue
+		}
+		fmt.Printf("The table in %s names %d tests, and all of them exist.\n", path, n)
+	}
+	if failed {
+		os.Exit(1)
+	}
 }
 
-// verify checks a README against the tests in and below its directory.
-func verify(path string) (int, error) {
+// verify checks a document against the tests that there are.
+func verify(path string, have map[string][]string) (int, error) {
 	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	have, err := tests(filepath.Dir(path))
 	if err != nil {
 		return 0, err
 	}

@@ -9,11 +9,12 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// heading is the section of the README with the table.
-const heading = "The promises"
+// headings are the sections with a table whose rows name tests.
+var headings = []string{"The promises", "What broke others, and the test that holds it here"} //nolint:gochecknoglobals // a list
 
 // testName finds the tests that a row names: `TestName`, with the directory of
 // its package before it where that helps (`pkg/messages.FuzzDecode`), and with
@@ -27,16 +28,16 @@ type reference struct {
 	name string
 }
 
-// references returns the tests that the table under the heading names. Every row
-// has to name one.
-func references(readme string) ([]reference, error) {
+// references returns the tests that the table under one of the headings names.
+// Every row has to name one.
+func references(text string) ([]reference, error) {
 	var found []reference
 	var errs []error
 	in, rows := false, 0
-	for i, line := range strings.Split(readme, "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "#") {
-			in = strings.TrimSpace(strings.TrimLeft(line, "#")) == heading
+			in = slices.Contains(headings, strings.TrimSpace(strings.TrimLeft(line, "#")))
 			rows = 0
 		}
 		if !in || !strings.HasPrefix(line, "|") {
@@ -47,14 +48,14 @@ func references(readme string) ([]reference, error) {
 		}
 		matches := testName.FindAllStringSubmatch(line, -1)
 		if len(matches) == 0 {
-			errs = append(errs, fmt.Errorf("line %d: this promise names no test", i+1))
+			errs = append(errs, fmt.Errorf("line %d: this row names no test", i+1))
 		}
 		for _, m := range matches {
 			found = append(found, reference{line: i + 1, dir: m[1], name: m[2]})
 		}
 	}
 	if len(found) == 0 {
-		errs = append(errs, fmt.Errorf("there is no table with tests under the heading %q", heading))
+		errs = append(errs, fmt.Errorf("there is no table with tests under a heading of %q", headings))
 	}
 	return found, errors.Join(errs...)
 }
@@ -102,8 +103,8 @@ func ignored(name string) bool {
 }
 
 // check returns an error that names every test of the table that does not exist.
-func check(readme string, have map[string][]string) (int, error) {
-	refs, err := references(readme)
+func check(text string, have map[string][]string) (int, error) {
+	refs, err := references(text)
 	errs := []error{err}
 	for _, r := range refs {
 		if !exists(have[r.name], r.dir) {

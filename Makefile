@@ -69,15 +69,15 @@ bench-submit: $(DEVSTACK) ## Compare submitting with the least one would write b
 	cd bench && go run . $(BENCHFLAGS)
 
 .PHONY: bench-drain
-bench-drain: $(DEVSTACK) ## Compare working off a queue with a loop that one would write by hand
+bench-drain: $(DEVSTACK) ## Compare working off a queue, and picking up, with loops by hand
 	@$(DEVSTACK) deps
-	cd bench && go run . --measures=drain $(BENCHFLAGS)
+	cd bench && go run . --measures=drain,pickup $(BENCHFLAGS)
 
 .PHONY: bench-check
 bench-check: $(DEVSTACK) ## Check that the comparison runs; its figures mean nothing then
 	@$(DEVSTACK) deps
 	cd bench && go vet ./... && go test -race -timeout=5m ./...
-	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch,drain --out=$(shell mktemp -u)
+	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch,drain,pickup --out=$(shell mktemp -u)
 
 .PHONY: generate
 generate: ## Generate what is generated

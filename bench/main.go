@@ -27,6 +27,7 @@ type settings struct {
 	Length   time.Duration `default:"3s" help:"How long a turn of single submissions is."`
 	WarmUp   time.Duration `default:"500ms" help:"How long each turn runs before it counts."`
 	Items    int           `default:"50000" help:"Items of a batch."`
+	Rate     float64       `default:"300" help:"Tasks a second that are picked up."`
 	Out      string        `default:"out/latest.json" help:"File for the medians."`
 }
 
@@ -51,6 +52,7 @@ func measures() []measure {
 		{"batch", (*bench).batch},
 		{"inflight", (*bench).inFlight},
 		{"drain", (*bench).drain},
+		{"pickup", (*bench).pickUp},
 	}
 }
 

@@ -1,5 +1,5 @@
-// Command drainer works off a queue that was filled before, as a worker of ours
-// or by a loop of one's own, and tells how long that took.
+// Command drainer works off a queue, as a worker of ours or by a loop of one's
+// own, and tells how long that took, or how soon each task began.
 package main
 
 import (
@@ -33,12 +33,28 @@ type settings struct {
 	Task     string `required:"" help:"Kind of the tasks in it."`
 	Messages int64  `required:"" help:"How many there are."`
 	Slots    int    `help:"Slots of a worker of ours; none for a loop by hand."`
+	// Rate makes it measure how soon a task is picked up.
+	Rate float64 `help:"Send the tasks, so many a second, and measure until each begins."`
 }
 
 // drained is how far it has come.
 type drained struct {
 	done        atomic.Int64
 	begin, ends atomic.Int64 // in nanoseconds, 0 when it has not
+	told        atomic.Value // what there is to tell in place of the seconds
+}
+
+func (d *drained) tell(result any) {
+	d.told.Store(result)
+	d.ended()
+}
+
+// answer is what there is to tell when it is over.
+func (d *drained) answer() any {
+	if told := d.told.Load(); told != nil {
+		return told
+	}
+	return time.Duration(d.ends.Load() - d.begin.Load()).Seconds()
 }
 
 func (d *drained) started() { d.begin.CompareAndSwap(0, time.Now().UnixNano()) }
@@ -68,16 +84,20 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	// The seconds, once it is over.
+	// The seconds, or the times to the first line, once it is over.
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if d.ends.Load() == 0 {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(time.Duration(d.ends.Load() - d.begin.Load()).Seconds())
+		_ = json.NewEncoder(w).Encode(d.answer())
 	})}
 	defer func() { _ = srv.Close() }()
 	all.Go(func() { _ = srv.Serve(l) })
+	if s.Rate > 0 {
+		p := &pickup{settings: s, times: map[string]*moments{}}
+		return p.run(ctx, &d, &all)
+	}
 	if s.Slots > 0 {
 		return work(ctx, s, &d, &all)
 	}

@@ -2,9 +2,11 @@ package rabbitmq_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lovage-mq/lovage/internal/devstack"
@@ -131,13 +133,16 @@ func TestDelayedMessagesOfADeletedQueueStopNoOthers(t *testing.T) {
 	require.NoError(t, enqueue(t, p, "good", time.Second, "first"), "declares the levels")
 	ch := raw(t, url)
 	require.Equal(t, "first", get(t, ch, "good").MessageId)
+	const delay = 5 * time.Second // none may be through before its queue is deleted
+	var all sync.WaitGroup
 	for i := range 40 { // more than a level has in flight
-		require.NoError(t, enqueue(t, p, "bad", time.Second, numbered(i)))
+		all.Go(func() { assert.NoError(t, enqueue(t, p, "bad", delay, numbered(i))) })
 	}
+	all.Wait()
 	_, err := ch.QueueDelete("bad", false, false, false)
 	require.NoError(t, err)
 	for i := range 10 {
-		require.NoError(t, enqueue(t, p, "good", time.Second, numbered(i)))
+		require.NoError(t, enqueue(t, p, "good", delay, numbered(i)))
 	}
 	require.Len(t, ids(t, ch, "good", 10), 10)
 	require.Len(t, ids(t, ch, rabbitmq.UnroutableQueue, 40), 40, "and they are kept")

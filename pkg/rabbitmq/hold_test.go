@@ -2,12 +2,11 @@ package rabbitmq_test
 
 import (
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/internal/devstack"
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -134,11 +133,11 @@ func TestDelayedMessagesOfADeletedQueueStopNoOthers(t *testing.T) {
 	ch := raw(t, url)
 	require.Equal(t, "first", get(t, ch, "good").MessageId)
 	const delay = 5 * time.Second // none may be through before its queue is deleted
-	var all sync.WaitGroup
+	var all errgroup.Group
 	for i := range 40 { // more than a level has in flight
-		all.Go(func() { assert.NoError(t, enqueue(t, p, "bad", delay, numbered(i))) })
+		all.Go(func() error { return enqueue(t, p, "bad", delay, numbered(i)) })
 	}
-	all.Wait()
+	require.NoError(t, all.Wait())
 	_, err := ch.QueueDelete("bad", false, false, false)
 	require.NoError(t, err)
 	for i := range 10 {

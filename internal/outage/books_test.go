@@ -140,11 +140,12 @@ func (b *books) excused(s *submission, r *messages.Result, runs []*execution) bo
 // end, and an attempt runs again only where an accident explains it.
 func (b *books) checkRuns(s *submission, r *messages.Result, runs []*execution) {
 	seen := map[int]*execution{}
-	if r != nil && len(runs) > 0 && runs[0].start.Before(r.ETA) {
-		b.complain("task %s (%s) ran %v before its eta", s.id, s.kind, r.ETA.Sub(runs[0].start))
-	}
 	if !s.due.IsZero() && len(runs) > 0 {
 		b.late = append(b.late, runs[0].start.Sub(s.due))
+		// A task that fails would have that of its last attempt.
+		if r != nil && runs[0].start.Before(r.ETA) {
+			b.complain("task %s (%s) ran %v before its eta", s.id, s.kind, r.ETA.Sub(runs[0].start))
+		}
 	}
 	for _, e := range runs {
 		if e.start.Before(s.due) {

@@ -4,6 +4,7 @@ package outage_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -20,8 +21,8 @@ import (
 
 const (
 	brokenKind = "broken" // fails until it is mended, see ledgerworker
-	// redriveRate is slow enough for the gateway to die several times meanwhile.
-	redriveRate = "200"
+	// redriveSeconds are enough for the gateway to die several times meanwhile.
+	redriveSeconds = 10
 )
 
 func drawBroken(*rand.Rand, int, int) (s *submission, body map[string]any, query string) {
@@ -45,10 +46,11 @@ func TestLedgerOfRedrives(t *testing.T) {
 	var breaking sync.WaitGroup
 	killed := 0
 	breaking.Go(func() { killed = c.killGateways(done) })
+	redrive := fmt.Sprintf("/v1/queues/%s/redrive?all=true&rate=%d", actQueue, 1+len(c.tasks)/redriveSeconds)
 	redriven, begun := 0, time.Now()
 	for left := true; left; {
 		require.Less(t, time.Since(begun), atRestAfter, "it must come to an end")
-		status, body := c.ask(http.MethodPost, "/v1/queues/"+actQueue+"/redrive?all=true&rate="+redriveRate, nil)
+		status, body := c.ask(http.MethodPost, redrive, nil)
 		var d struct {
 			Matched, Redriven int
 			More              bool

@@ -40,13 +40,8 @@ func (b *bench) batch(ctx context.Context) error {
 		}
 		senders = append(senders, sender{fmt.Sprintf("raw-%dx%d", o.Channels, o.Window), v, publishBy(v)})
 	}
-	for round := range b.Rounds {
-		progress("batch: round %d of %d", round+1, b.Rounds)
-		for i := range senders {
-			if err := b.batchTurn(ctx, senders[(round+i)%len(senders)]); err != nil {
-				return err
-			}
-		}
+	if err := b.turns("batch", len(senders), func(i int) error { return b.batchTurn(ctx, senders[i]) }); err != nil {
+		return err
 	}
 	b.compareBatch(senders[1:])
 	return nil

@@ -33,18 +33,18 @@ func (b *bench) drain(ctx context.Context) error {
 		return n, load.Post(ctx, fmt.Sprintf("http://%s/publish?messages=%d&fresh=true", filler.Address, n), "{}", http.StatusOK)
 	}
 	contenders := append([]int{0}, slots()...)
-	for round := range b.Rounds {
-		progress("drain: round %d of %d", round+1, b.Rounds)
-		for i := range contenders {
-			n := contenders[(round+i)%len(contenders)]
-			name := byHand
-			if n > 0 {
-				name = slotted(n)
-			}
-			if err := b.drainTurn(ctx, fill, name, n); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
+	err = b.turns("drain", len(contenders), func(i int) error {
+		n, name := contenders[i], byHand
+		if n > 0 {
+			name = slotted(n)
 		}
+		if err := b.drainTurn(ctx, fill, name, n); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, n := range slots() {
 		c := report.Comparison{Measure: "drain", Ours: slotted(n), Contender: byHand}

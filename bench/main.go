@@ -107,6 +107,20 @@ func run(ctx context.Context, s settings) (err error) {
 	return errors.Join(err, b.show()) // what was measured before is worth a look
 }
 
+// turns gives each of so many contenders its turn in every round, each round
+// beginning with another one.
+func (b *bench) turns(measure string, contenders int, turn func(i int) error) error {
+	for round := range b.Rounds {
+		progress("%s: round %d of %d", measure, round+1, b.Rounds)
+		for i := range contenders {
+			if err := turn((round + i) % contenders); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // show writes the table to standard output and the medians to their file.
 func (b *bench) show() error {
 	if err := b.book.WriteTable(os.Stdout); err != nil {

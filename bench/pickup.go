@@ -17,26 +17,22 @@ const (
 // handler, at a rate that keeps a fifth of the slots busy; beside it a consumer by
 // hand, which claims nothing and stores nothing.
 func (b *bench) pickUp(ctx context.Context) error {
-	contenders := []int{0, pickUpSlots}
-	for round := range b.Rounds {
-		progress("pickup: round %d of %d", round+1, b.Rounds)
-		for i := range contenders {
-			n := contenders[(round+i)%len(contenders)]
-			name := byHand
-			if n > 0 {
-				name = ours
-			}
-			if err := b.stack.Clear(ctx); err != nil {
-				return err
-			}
-			times, err := b.stack.PickUp(ctx, int(b.Rate*b.Length.Seconds()), n, b.Rate)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			for _, q := range []string{"p50", "p99", "max"} {
-				b.book.Add("pickup-"+q, name, "ms", times[q])
-			}
+	names, slots := []string{byHand, ours}, []int{0, pickUpSlots}
+	err := b.turns("pickup", len(names), func(i int) error {
+		if err := b.stack.Clear(ctx); err != nil {
+			return err
 		}
+		times, err := b.stack.PickUp(ctx, int(b.Rate*b.Length.Seconds()), slots[i], b.Rate)
+		if err != nil {
+			return fmt.Errorf("%s: %w", names[i], err)
+		}
+		for _, q := range []string{"p50", "p99", "max"} {
+			b.book.Add("pickup-"+q, names[i], "ms", times[q])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	b.book.Expect("pickup-p50", ours, report.AtMost(pickUpP50))
 	b.book.Expect("pickup-p99", ours, report.AtMost(pickUpP99))

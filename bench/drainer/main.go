@@ -96,7 +96,7 @@ func run(ctx context.Context, s settings) error {
 	all.Go(func() { _ = srv.Serve(l) })
 	if s.Rate > 0 {
 		p := &pickup{settings: s, times: map[string]*moments{}}
-		return p.run(ctx, &d, &all)
+		return p.run(ctx, &d)
 	}
 	if s.Slots > 0 {
 		return work(ctx, s, &d, &all)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
@@ -61,28 +61,36 @@ func (p *pickup) handle(ctx context.Context, id string, slots int) {
 	p.begun.Add(1)
 }
 
-func (p *pickup) run(ctx context.Context, d *drained, all *sync.WaitGroup) error {
-	all.Go(func() {
-		if err := p.send(ctx); err == nil {
+func (p *pickup) run(ctx context.Context, d *drained) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := p.send(ctx)
+		if err == nil {
 			d.tell(p.result())
 		}
+		return err
 	})
-	if p.Slots == 0 {
-		return p.loop(ctx, all)
-	}
-	w := worker.New(worker.Options{AMQPURL: p.AMQPURL, RedisURL: p.RedisURL, Queue: p.Queue, Concurrency: p.Slots})
-	worker.Handle(w, p.Task, func(ctx context.Context, _ struct {
-		Duration int `json:"duration"`
-	}) (struct{}, error) {
-		p.handle(ctx, worker.TaskID(ctx), p.Slots)
-		return struct{}{}, nil
+	g.Go(func() error {
+		if p.Slots == 0 {
+			return p.loop(ctx)
+		}
+		w := worker.New(worker.Options{AMQPURL: p.AMQPURL, RedisURL: p.RedisURL, Queue: p.Queue, Concurrency: p.Slots})
+		worker.Handle(w, p.Task, func(ctx context.Context, _ struct {
+			Duration int `json:"duration"`
+		}) (struct{}, error) {
+			p.handle(ctx, worker.TaskID(ctx), p.Slots)
+			return struct{}{}, nil
+		})
+		return w.Run(ctx)
 	})
-	return w.Run(ctx)
+	return g.Wait()
 }
 
 // loop is a consumer by hand with a goroutine for each message, which stores
 // nothing.
-func (p *pickup) loop(ctx context.Context, all *sync.WaitGroup) error {
+func (p *pickup) loop(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
 	conn, err := amqp.Dial(p.AMQPURL)
 	if err != nil {
 		return err
@@ -108,51 +116,47 @@ func (p *pickup) loop(ctx context.Context, all *sync.WaitGroup) error {
 	return nil
 }
 
-// send sends all tasks and returns when all have begun.
+// send sends all tasks and returns when all are confirmed and have begun.
 func (p *pickup) send(ctx context.Context) error {
 	sender := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: rabbitmq.Options{
 		URLs: []string{p.AMQPURL}, Name: "pickup", Log: zap.NewNop(),
 	}})
 	ctx, stop := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer stop()
-	all.Go(func() { _ = sender.Run(ctx) })
+	running.Go(func() { _ = sender.Run(ctx) })
 	sender.Adopt(p.Queue)
 	<-time.After(readyAfter)
 	tick := time.NewTicker(time.Duration(float64(time.Second) / p.Rate))
 	defer tick.Stop()
-	var failed atomic.Int64
+	var sends errgroup.Group
 	for range p.Messages {
+		<-tick.C
+		sends.Go(func() error { return p.sendOne(ctx, sender) })
+	}
+	if err := sends.Wait(); err != nil {
+		return err
+	}
+	for p.begun.Load() < p.Messages {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		all.Go(func() {
-			m, err := messages.Encode(&messages.Task{ID: messages.NewID(), Name: p.Task, Queue: p.Queue, Kwargs: []byte(`{"duration":1}`), Created: time.Now()})
-			if err == nil {
-				err = sender.Enqueue(ctx, p.Queue, 0, m)
-			}
-			now := time.Now()
-			if err != nil {
-				failed.Add(1)
-				return
-			}
-			p.at(m.MessageID, func(t *moments) { t.confirmed = now })
-		})
-	}
-	for p.begun.Load() < p.Messages-failed.Load() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if failed.Load() > 0 {
-		return errors.New("some were not confirmed")
 	}
 	return nil
+}
+
+func (p *pickup) sendOne(ctx context.Context, sender *rabbitmq.Publisher) error {
+	m, err := messages.Encode(&messages.Task{ID: messages.NewID(), Name: p.Task, Queue: p.Queue, Kwargs: []byte(`{"duration":1}`), Created: time.Now()})
+	if err != nil {
+		return err
+	}
+	err = sender.Enqueue(ctx, p.Queue, 0, m)
+	now := time.Now()
+	p.at(m.MessageID, func(t *moments) { t.confirmed = now })
+	return err
 }
 
 // result are the times in milliseconds. A handler that began before we heard of

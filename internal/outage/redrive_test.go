@@ -93,21 +93,14 @@ func (c *chaos) killGateways(done <-chan struct{}) (n int) {
 		case <-time.After(time.Duration(500+rnd.IntN(2000)) * time.Millisecond):
 		}
 		n++
-		if rnd.IntN(8) == 0 {
-			if err := c.broker.Kill(); err != nil {
-				c.t.Error(err)
-				return n
-			}
-			if err := c.broker.Start(c.t.Context()); err != nil {
-				c.t.Error(err)
-				return n
-			}
-			continue
-		}
 		c.mu.Lock()
 		g := c.gateway
 		c.mu.Unlock()
-		if err := ended(g.Kill()); err != nil {
+		kill := func() error { return ended(g.Kill()) }
+		if rnd.IntN(8) == 0 {
+			kill = func() error { return c.killBroker(c.t.Context(), 0) }
+		}
+		if err := kill(); err != nil {
 			c.t.Error(err)
 			return n
 		}

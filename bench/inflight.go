@@ -34,6 +34,8 @@ const (
 	collected = 10
 	// relief is how long a program has to give its memory back.
 	relief = 5 * time.Second
+
+	kB, MB = 1e3, 1e6
 )
 
 // memory is what a program has at a moment, in bytes.
@@ -73,6 +75,7 @@ func (b *bench) inFlight(ctx context.Context) error {
 		}
 	}
 	b.book.Expect("inflight-rss-each", ours, report.AtMost(35))
+	b.book.Expect("inflight-again-each", ours, report.AtMost(1))
 	b.book.Compare(report.Comparison{Measure: "inflight-rss-each", Ours: ours, Contender: sameBytes})
 	return nil
 }
@@ -104,12 +107,34 @@ func (b *bench) inFlightTurn(ctx context.Context, c contender, start func(contex
 }
 
 // fill looks at the memory of a program before, while and after n submissions
-// wait for the broker.
+// wait for the broker, and after as many have waited once more.
 func (b *bench) fill(ctx context.Context, c contender, slow *stack.Slow, n int) error {
 	before, err := exercised(ctx, c)
 	if err != nil {
 		return err
 	}
+	peak, waiting, err := b.crowd(ctx, c, slow, n)
+	if err != nil {
+		return err
+	}
+	after, err := exercised(ctx, c)
+	if err != nil {
+		return err
+	}
+	if _, _, err := b.crowd(ctx, c, slow, n); err != nil {
+		return err
+	}
+	again, err := exercised(ctx, c)
+	if err != nil {
+		return err
+	}
+	b.addInFlight(c.name, waiting, before, peak, after)
+	b.book.Add("inflight-again-each", c.name, "kB", (again.rss-after.rss)/waiting/kB)
+	return nil
+}
+
+// crowd lets n submissions wait, and returns once all have their answers.
+func (b *bench) crowd(ctx context.Context, c contender, slow *stack.Slow, n int) (peak memory, waiting float64, err error) {
 	crowd := &load.Crowd{
 		Address: c.service.Address, Request: load.Request(c.service.Address, c.path, stack.Input), Status: http.StatusAccepted,
 		Clients: n, Every: arriveEvery, Patience: holdUp,
@@ -119,28 +144,22 @@ func (b *bench) fill(ctx context.Context, c contender, slow *stack.Slow, n int) 
 	defer leave()
 	left := make(chan error, 1)
 	go func() { left <- crowd.Run(crowding) }()
-	peak, waiting, err := summit(ctx, c.service, crowd)
+	peak, waited, err := summit(ctx, c.service, crowd)
 	if err != nil {
 		leave()
 	}
 	slow.Hold(false)
 	if err := errors.Join(err, <-left); err != nil {
-		return err
+		return peak, 0, err
 	}
-	after, err := exercised(ctx, c)
-	if err != nil {
-		return err
+	if float64(waited) < most*float64(n) {
+		return peak, 0, fmt.Errorf("only %d of %d submissions waited, and %d were accepted", waited, n, crowd.Accepted())
 	}
-	if float64(waiting) < most*float64(n) {
-		return fmt.Errorf("only %d of %d submissions waited, and %d were accepted", waiting, n, crowd.Accepted())
-	}
-	b.addInFlight(c.name, float64(waiting), before, peak, after)
 	b.book.Add("inflight-accepted", c.name, "submissions", float64(crowd.Accepted()))
-	return nil
+	return peak, float64(waited), nil
 }
 
 func (b *bench) addInFlight(contender string, waiting float64, before, peak, after memory) {
-	const kB, MB = 1e3, 1e6
 	b.book.Add("inflight", contender, "submissions", waiting)
 	b.book.Add("inflight-rss-each", contender, "kB", (peak.rss-before.rss)/waiting/kB)
 	b.book.Add("inflight-in-use-each", contender, "kB", (peak.inUse-before.inUse)/waiting/kB)

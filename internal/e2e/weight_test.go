@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -33,6 +32,41 @@ func (c *counter) ran() []string {
 	return append([]string(nil), c.order...)
 }
 
+// inProcess runs a worker in the process of the test and waits until its tasks are
+// known. stop ends it, as the end of the test does.
+func (s *stack) inProcess(w *worker.Worker) (stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = w.Run(ctx) })
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	s.t.Cleanup(stop)
+	s.eventually(func() bool {
+		var list struct{ Tasks []struct{ Name string } }
+		return s.get("/v1/catalog", &list) == http.StatusOK && len(list.Tasks) == len(w.Tasks())
+	}, "all tasks are known")
+	return stop
+}
+
+// steer pauses or resumes a queue.
+func (s *stack) steer(queue, verb string) {
+	s.t.Helper()
+	status, body := s.do(http.MethodPost, "/v1/queues/"+queue+"/"+verb, nil, nil)
+	require.Equal(s.t, http.StatusOK, status, string(body))
+}
+
+// fill submits tasks without input, which are named like their queue.
+func (s *stack) fill(queue string, n int) {
+	s.t.Helper()
+	for range n {
+		status, body := s.do(http.MethodPost, "/v1/tasks/"+queue, map[string]any{}, nil)
+		require.Equal(s.t, http.StatusAccepted, status, string(body))
+	}
+}
+
 // Two full queues share the slots by their weights, and neither starves; the
 // one that is left has all of them.
 func TestQueuesShareSlotsByTheirWeights(t *testing.T) {
@@ -45,30 +79,15 @@ func TestQueuesShareSlotsByTheirWeights(t *testing.T) {
 	worker.Handle(w, "urgent", c.task("urgent"), worker.WithQueue("urgent"))
 	worker.Handle(w, "patient", c.task("patient"), worker.WithQueue("patient"))
 	for _, q := range []string{"urgent", "patient"} {
-		status, _ := s.do(http.MethodPost, "/v1/queues/"+q+"/pause", nil, nil)
-		require.Equal(t, http.StatusOK, status)
+		s.steer(q, "pause")
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { _ = w.Run(ctx) })
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
-	s.eventually(func() bool {
-		var list struct{ Tasks []struct{ Name string } }
-		return s.get("/v1/catalog", &list) == http.StatusOK && len(list.Tasks) == 2
-	}, "both tasks are known")
+	s.inProcess(w)
 	const each = 120
 	for _, q := range []string{"urgent", "patient"} {
-		for i := range each {
-			status, body := s.do(http.MethodPost, "/v1/tasks/"+q, map[string]any{}, nil)
-			require.Equal(t, http.StatusAccepted, status, fmt.Sprint(i, string(body)))
-		}
+		s.fill(q, each)
 	}
 	for _, q := range []string{"patient", "urgent"} { // both at about the same time
-		status, _ := s.do(http.MethodPost, "/v1/queues/"+q+"/resume", nil, nil)
-		require.Equal(t, http.StatusOK, status)
+		s.steer(q, "resume")
 	}
 	s.eventually(func() bool { return len(c.ran()) == 2*each }, "all have run")
 	// Where both have work: what the patient queue got first, if it was resumed

@@ -12,13 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
-
-	"github.com/lovage-mq/lovage/pkg/messages"
 )
-
-// ErrStale says that the connection a delivery came by is gone. The broker
-// delivers it again, to whoever consumes then.
-var ErrStale = errors.New("delivery is stale, the broker delivers it again")
 
 // Intake is one queue to consume.
 type Intake struct {
@@ -31,6 +25,12 @@ type Intake struct {
 type ConsumerOptions struct {
 	Options
 	Intakes []Intake
+	// Idle makes the order of the intakes strict: one of them is consumed only
+	// while the broker has nothing ready for those before it, and Idle reports
+	// that nothing waits of what the first n of them have handed over. Queues
+	// that are held count as empty. Idle must neither block nor call the
+	// consumer. Without it all intakes are consumed.
+	Idle func(n int) bool
 }
 
 // Consumer consumes queues over a connection of its own, and again after each
@@ -42,6 +42,8 @@ type Consumer struct {
 	mu      sync.Mutex
 	paused  bool            // what is wanted: nothing
 	held    map[string]bool // nothing from these queues
+	open    int             // nothing from the intakes after so many
+	wait    time.Duration   // until it is looked whether there may be one more
 	taking  bool            // what is: the broker may send something
 	changed chan struct{}   // closed when one of them changes
 }
@@ -50,7 +52,7 @@ type Consumer struct {
 func NewConsumer(o ConsumerOptions) *Consumer {
 	o.Options = o.withDefaults()
 	o.Name += " consumer"
-	return &Consumer{opts: o, changed: make(chan struct{})}
+	return &Consumer{opts: o, open: len(o.Intakes), changed: make(chan struct{})}
 }
 
 // Connected reports whether the broker delivers to us now, or would if we were
@@ -125,6 +127,7 @@ func (c *Consumer) Hold(queues ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !maps.Equal(held, c.held) {
+		c.reopen(held)
 		c.held = held
 		c.broadcast()
 	}
@@ -137,19 +140,23 @@ func (c *Consumer) broadcast() {
 }
 
 // wanted says from which intakes to take deliveries, and notes a yes in the same
-// step, so that Pause waits for what is about to start.
-func (c *Consumer) wanted() (take []bool, changed <-chan struct{}) {
+// step, so that Pause waits for what is about to start. look is when to see
+// whether there may be one more of them, 0 for never.
+func (c *Consumer) wanted() (take []bool, look time.Duration, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	take = make([]bool, len(c.opts.Intakes))
 	for i, in := range c.opts.Intakes {
-		take[i] = !c.paused && !c.held[in.Queue]
+		take[i] = !c.paused && !c.held[in.Queue] && i < c.open
 	}
 	if slices.Contains(take, true) && !c.taking {
 		c.taking = true
 		c.broadcast()
 	}
-	return take, c.changed
+	if !c.paused && c.open < len(take) {
+		look = c.wait
+	}
+	return take, look, c.changed
 }
 
 func (c *Consumer) stopped() {
@@ -169,12 +176,13 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		return err
 	}
 	in := newIntake(c.opts, handle, l)
+	c.begin()
 	defer c.stopped()
 	defer in.wait()
 	defer l.kill()
 	defer c.connected.Store(false)
 	for {
-		take, changed := c.wanted()
+		take, wait, changed := c.wanted()
 		if err := in.set(ctx, take); err != nil {
 			return err
 		}
@@ -183,6 +191,10 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		}
 		if !c.connected.Swap(true) {
 			c.opts.Log.Info("consumer connected")
+		}
+		var look <-chan time.Time
+		if wait > 0 {
+			look = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
@@ -194,6 +206,10 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		case <-in.ended:
 			return errors.New("the broker ended a consumer (queue deleted or channel closed)")
 		case <-changed:
+		case <-look:
+			if err := c.look(ctx, in); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -220,6 +236,7 @@ type intake struct {
 	handle func(*Delivery)
 	link   *link
 	lines  []*line
+	asking *amqp.Channel // to ask about queues; opened when it is needed
 	// ended is closed when the broker ends one of the consumers.
 	ended chan struct{}
 	once  sync.Once
@@ -344,73 +361,4 @@ func (in *intake) wait() {
 	for _, l := range in.lines {
 		l.pump.Wait()
 	}
-}
-
-// Delivery is one message that the broker handed to us. It is settled exactly
-// once, by Ack or Requeue.
-type Delivery struct {
-	Message messages.Message
-	// Queue is the queue it was consumed from.
-	Queue string
-	// DeadFrom and DeadReason are set when the broker dead-lettered it: the
-	// queue it died in last and why (expired, rejected, maxlen,
-	// delivery_limit).
-	DeadFrom   string
-	DeadReason string
-
-	tag     uint64
-	acks    *acks
-	gone    <-chan struct{}
-	settled atomic.Bool
-}
-
-func newDelivery(queue string, d amqp.Delivery, acks *acks, gone <-chan struct{}) *Delivery {
-	from, _ := d.Headers["x-last-death-queue"].(string)
-	reason, _ := d.Headers["x-last-death-reason"].(string)
-	if from == "" {
-		from, reason = firstDeath(d.Headers)
-	}
-	return &Delivery{
-		Message: received(&d), Queue: queue,
-		DeadFrom: from, DeadReason: reason, tag: d.DeliveryTag, acks: acks, gone: gone,
-	}
-}
-
-// firstDeath reads the newest entry of x-death, which is the first: RabbitMQ
-// writes x-last-death-* only from 3.13 on.
-func firstDeath(h amqp.Table) (queue, reason string) {
-	list, _ := h["x-death"].([]any)
-	if len(list) == 0 {
-		return "", ""
-	}
-	newest, _ := list[0].(amqp.Table)
-	queue, _ = newest["queue"].(string)
-	reason, _ = newest["reason"].(string)
-	return queue, reason
-}
-
-// Gone is closed when the connection that the delivery came by is lost: it
-// cannot be settled any more, and the broker delivers it again.
-func (d *Delivery) Gone() <-chan struct{} { return d.gone }
-
-// Ack tells the broker that the delivery is done with. It returns [ErrStale]
-// when the connection is known to be gone, and blocks no longer than the write
-// timeout, and for the acks of others that come at the same time.
-func (d *Delivery) Ack() error {
-	return d.settle(func() error { return d.acks.ack(d.tag) })
-}
-
-// Requeue gives the delivery back to the broker. Errors are those of Ack.
-func (d *Delivery) Requeue() error {
-	return d.settle(func() error { return d.acks.requeue(d.tag) })
-}
-
-func (d *Delivery) settle(fn func() error) error {
-	if d.settled.Swap(true) {
-		return errors.New("delivery settled twice")
-	}
-	if err := fn(); err != nil {
-		return fmt.Errorf("%w: %w", ErrStale, err)
-	}
-	return nil
 }

@@ -54,6 +54,12 @@ type Options struct {
 	// their weights, from 1 to 100, which is 1 for a queue that is not named. A
 	// queue that is idle leaves its share to the others.
 	Weights map[string]int
+	// StrictOrder takes the place of Weights: queues in an order, the first one
+	// first. A queue is taken from only while all before it are empty, and slots
+	// go to the first queue that has a task. It names the queues of all tasks,
+	// each once, and perhaps others, from which the same tasks are taken: a
+	// submission can name one of those.
+	StrictOrder []string
 	// Drain is how long running tasks may take to end at shutdown before their
 	// context is cancelled with [ErrDrainTimeout]; 30 s when zero.
 	Drain time.Duration
@@ -87,6 +93,8 @@ func (o Options) Validate() error {
 		checkQueue("Queue", o.Queue),
 		check(o.Concurrency >= 1 && o.Concurrency <= 10_000, "Concurrency: must be from 1 to 10000"),
 		checkWeights(o.Weights),
+		checkStrictOrder(o.StrictOrder),
+		check(len(o.Weights) == 0 || len(o.StrictOrder) == 0, "StrictOrder: leaves nothing to share by Weights: set one of the two"),
 		check(o.Drain > 0, "Drain: must be positive"),
 		check(o.Lease >= time.Second, "Lease: must be at least 1s"),
 		check(o.ResultTTL >= time.Second, "ResultTTL: must be at least 1s"),
@@ -127,6 +135,15 @@ func checkWeights(weights map[string]int) error {
 	for _, q := range slices.Sorted(maps.Keys(weights)) {
 		errs = append(errs, checkQueue("Weights", q),
 			check(weights[q] >= 1 && weights[q] <= 100, fmt.Sprintf("Weights: that of %s must be from 1 to 100", q)))
+	}
+	return errors.Join(errs...)
+}
+
+func checkStrictOrder(queues []string) error {
+	var errs []error
+	for i, q := range queues {
+		errs = append(errs, checkQueue("StrictOrder", q),
+			check(!slices.Contains(queues[:i], q), fmt.Sprintf("StrictOrder: names %s twice", q)))
 	}
 	return errors.Join(errs...)
 }

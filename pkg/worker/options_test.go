@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -45,6 +46,22 @@ func TestOptionsValidate(t *testing.T) {
 	}
 	require.NotContains(t, err.Error(), "geheim", "an error must not show a password")
 	require.ErrorContains(t, Options{}.Validate(), "AMQPURL: is required\nRedisURL: is required")
+}
+
+func TestStrictOrderNamesEveryQueueOnce(t *testing.T) {
+	t.Parallel()
+	o := Options{AMQPURL: "amqp://localhost", RedisURL: "redis://localhost", StrictOrder: []string{"high", "default", "high", "x.dead"}, Weights: map[string]int{"high": 2}}
+	err := o.Validate()
+	for _, complaint := range []string{"StrictOrder: names high twice", `StrictOrder: queue: must not end in ".dead"`, "StrictOrder: leaves nothing to share by Weights"} {
+		require.ErrorContains(t, err, complaint)
+	}
+	o.StrictOrder, o.Weights = []string{"high", "default"}, nil
+	require.NoError(t, o.Validate())
+	w := New(o)
+	Handle(w, "count", func(context.Context, struct{}) (int, error) { return 1, nil })
+	require.Equal(t, []string{"high", "default"}, w.Queues())
+	Handle(w, "resize", func(context.Context, struct{}) (int, error) { return 1, nil }, WithQueue("images"))
+	require.EqualError(t, w.Run(t.Context()), "worker options: StrictOrder: lacks images, which is the queue of resize")
 }
 
 func TestErrorsCanBeFoundAndUnwrapped(t *testing.T) {

@@ -61,6 +61,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if len(w.handlers) == 0 {
 		return errors.New("worker has no tasks: register at least one with Handle")
 	}
+	if err := w.checkOrder(); err != nil {
+		return err
+	}
 	w.seal()
 	urls, err := rabbitmq.SplitURLs(w.opts.AMQPURL)
 	if err != nil && w.opts.AMQPURLFile == "" {
@@ -107,7 +110,7 @@ type engine struct {
 	log       *zap.Logger
 	started   time.Time
 
-	slots   chan struct{}
+	slots   *slots
 	busy    atomic.Int64
 	redisUp atomic.Bool
 
@@ -119,7 +122,7 @@ type engine struct {
 func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabbitmq.Options) *engine {
 	e := &engine{
 		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
-		slots: make(chan struct{}, w.opts.Concurrency),
+		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)),
 	}
 	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody})
 	e.publisher.Adopt(w.Queues()...)
@@ -127,7 +130,11 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 	for _, q := range w.Queues() {
 		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.prefetch(q)})
 	}
-	e.consumer = rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{Options: o, Intakes: intakes})
+	consumer := rabbitmq.ConsumerOptions{Options: o, Intakes: intakes}
+	if len(w.opts.StrictOrder) > 0 {
+		consumer.Idle = e.slots.idle
+	}
+	e.consumer = rabbitmq.NewConsumer(consumer)
 	e.consumer.Hold(w.Queues()...) // until Redis has said which are paused
 	cancelled, _ := watcher.WatchCancellations()
 	e.processor = delivery.New(delivery.Options{
@@ -141,9 +148,10 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 // soon take it back; 0 for never.
 func (w *Worker) guardAfter() time.Duration { return max(w.opts.ConsumerTimeout/2, 0) }
 
-// prefetch is how many deliveries of a queue wait for slots or have one. Slots go
-// to deliveries in the order in which they came, so queues share them as these
-// numbers are to each other, and any queue alone can fill them all.
+// prefetch is how many deliveries of a queue wait for slots or have one. Where the
+// order of the queues is not strict, slots go to deliveries in the order in which
+// they came, so queues share them as these numbers are to each other. Any queue
+// alone can fill them all.
 func (w *Worker) prefetch(queue string) int {
 	const most = 1<<16 - 1 // AMQP's field has 16 bits
 	return min(w.opts.Concurrency*max(w.opts.Weights[queue], 1), most)
@@ -160,7 +168,7 @@ func (e *engine) run(ctx context.Context) error {
 	intake, endIntake := context.WithCancel(life)
 	defer endIntake()
 	take := func(d *rabbitmq.Delivery) {
-		e.accept(d, func() { e.process(intake, work, life, d) })
+		e.accept(d, func(p *place) { e.process(intake, work, life, d, p) })
 	}
 
 	g.Go(func() error { return e.publisher.Run(life) })
@@ -222,20 +230,28 @@ func (e *engine) drain(interrupt context.CancelCauseFunc) {
 	}
 }
 
-// accept takes a delivery from the consumer's goroutine into one of its own.
-func (e *engine) accept(d *rabbitmq.Delivery, process func()) {
+// accept takes a delivery from the consumer's goroutine into one of its own, in
+// line for a slot.
+func (e *engine) accept(d *rabbitmq.Delivery, process func(*place)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		_ = d.Requeue() // an error means that the broker does it
 		return
 	}
-	e.running.Go(process)
+	p, crowded := e.slots.enter(e.worker.rank(d.Queue))
+	if crowded > 0 {
+		e.consumer.Yield(crowded)
+	}
+	e.running.Go(func() {
+		defer e.slots.leave(p)
+		process(p)
+	})
 }
 
 // process waits for a slot, and gives back what has not started when the
 // worker stops first.
-func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery) {
+func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery, p *place) {
 	var waited <-chan time.Time
 	if after := e.worker.guardAfter(); after > 0 {
 		timer := time.NewTimer(after)
@@ -244,8 +260,7 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	}
 	give := false
 	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
+	case <-p.turn:
 	case <-d.Gone():
 		return
 	case <-waited: // perhaps another worker has a slot
@@ -330,7 +345,7 @@ func (e *engine) info() messages.WorkerInfo {
 	return messages.WorkerInfo{
 		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version.String(),
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
-		Slots: cap(e.slots), Busy: int(e.busy.Load()), Started: e.started, LastSeen: time.Now(),
+		Slots: e.slots.size, Busy: int(e.busy.Load()), Started: e.started, LastSeen: time.Now(),
 	}
 }
 

@@ -36,13 +36,31 @@ func New(o Options) *Worker {
 // Name returns the name under which the worker is known to others.
 func (w *Worker) Name() string { return w.opts.Name }
 
-// Queues returns the queues of all handlers, sorted, each once.
+// Queues returns the queues that the worker takes from, each once: those of all
+// handlers, sorted, or those of [Options].StrictOrder, in that order.
 func (w *Worker) Queues() []string {
+	if len(w.opts.StrictOrder) > 0 {
+		return slices.Clone(w.opts.StrictOrder)
+	}
 	queues := make(map[string]struct{})
 	for _, h := range w.handlers {
 		queues[h.queue] = struct{}{}
 	}
 	return slices.Sorted(maps.Keys(queues))
+}
+
+// rank is the place of a queue in the strict order, 0 where there is none.
+func (w *Worker) rank(queue string) int { return max(slices.Index(w.opts.StrictOrder, queue), 0) }
+
+// checkOrder wants the strict order, where there is one, to name the queue of
+// every task.
+func (w *Worker) checkOrder() error {
+	for _, name := range w.Tasks() {
+		if queue := w.handlers[name].queue; !slices.Contains(w.Queues(), queue) {
+			return fmt.Errorf("worker options: StrictOrder: lacks %s, which is the queue of %s", queue, name)
+		}
+	}
+	return nil
 }
 
 // Tasks returns the names of all handlers, sorted.

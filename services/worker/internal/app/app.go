@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -31,6 +32,7 @@ type Config struct {
 	RedisURL        string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
 	ResultTTL       time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	Queue           string        `env:"LOVAGE_QUEUE" default:"default" help:"Queue of the built-in tasks."`
+	StrictOrder     []string      `name:"strict-order" env:"LOVAGE_STRICT_ORDER" help:"Queues from which the built-in tasks are taken, the first one first: one only while all before it are empty. Names --queue too."`
 	Concurrency     int           `env:"LOVAGE_CONCURRENCY" default:"10" help:"How many tasks run at the same time."`
 	Drain           time.Duration `env:"LOVAGE_DRAIN" default:"30s" help:"How long running tasks may take to end at SIGTERM before they are given back."`
 	Lease           time.Duration `env:"LOVAGE_LEASE" default:"15s" help:"After how long a task of a worker that died goes to another."`
@@ -44,6 +46,17 @@ func (c Config) Validate() error {
 	var errs []error
 	if err := messages.ValidQueue(c.Queue); err != nil {
 		errs = append(errs, fmt.Errorf("LOVAGE_QUEUE: %w", err))
+	}
+	for i, q := range c.StrictOrder {
+		if err := messages.ValidQueue(q); err != nil {
+			errs = append(errs, fmt.Errorf("LOVAGE_STRICT_ORDER: %w", err))
+		}
+		if slices.Contains(c.StrictOrder[:i], q) {
+			errs = append(errs, fmt.Errorf("LOVAGE_STRICT_ORDER: names %s twice", q))
+		}
+	}
+	if len(c.StrictOrder) > 0 && !slices.Contains(c.StrictOrder, c.Queue) {
+		errs = append(errs, fmt.Errorf("LOVAGE_STRICT_ORDER: lacks %s, which is LOVAGE_QUEUE", c.Queue))
 	}
 	if c.Concurrency < 1 || c.Concurrency > 10_000 {
 		errs = append(errs, fmt.Errorf("LOVAGE_CONCURRENCY: must be from 1 to 10000, is %d", c.Concurrency))
@@ -72,7 +85,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
-		RedisURL: c.RedisURL, Queue: c.Queue, Concurrency: c.Concurrency,
+		RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout, Log: log.Named("worker"),
 	})
 	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {

@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func hasTurn(p *place) bool {
+	select {
+	case <-p.turn:
+		return true
+	default:
+		return false
+	}
+}
+
+func enter(s *slots, rank int) *place {
+	p, _ := s.enter(rank)
+	return p
+}
+
+func TestSlotsGoToTheFirstLineAndThereToWhoCameFirst(t *testing.T) {
+	t.Parallel()
+	s := newSlots(1, 3)
+	running := enter(s, 2)
+	require.True(t, hasTurn(running))
+	low, high, second, middle := enter(s, 2), enter(s, 0), enter(s, 0), enter(s, 1)
+	for _, next := range []*place{high, second, middle, low} {
+		require.False(t, hasTurn(next))
+		s.leave(running)
+		require.True(t, hasTurn(next))
+		running = next
+	}
+	s.leave(running)
+	require.True(t, hasTurn(enter(s, 1)), "it is free again")
+}
+
+func TestWhoGivesUpAPlaceTakesNoSlot(t *testing.T) {
+	t.Parallel()
+	s := newSlots(1, 1)
+	running, impatient, patient := enter(s, 0), enter(s, 0), enter(s, 0)
+	s.leave(impatient)
+	s.leave(running)
+	require.False(t, hasTurn(impatient))
+	require.True(t, hasTurn(patient))
+	s.leave(patient)
+	require.True(t, hasTurn(enter(s, 0)))
+}
+
+func TestLinesAreCrowdedWhenTheyLeaveNoSlotToThoseAfterThem(t *testing.T) {
+	t.Parallel()
+	s := newSlots(3, 3)
+	first := func(p *place, crowded int) *place {
+		require.Zero(t, crowded)
+		return p
+	}
+	high := first(s.enter(0))
+	middle := first(s.enter(1))
+	_, crowded := s.enter(1)
+	require.Equal(t, 2, crowded, "the first two fill all slots")
+	require.True(t, s.idle(1))
+	require.False(t, s.idle(2))
+	_, crowded = s.enter(0)
+	require.Equal(t, 1, crowded, "one of the first waits")
+	require.False(t, s.idle(1))
+	s.leave(high)
+	require.True(t, s.idle(1))
+	require.False(t, s.idle(2))
+	s.leave(middle)
+	require.True(t, s.idle(2))
+
+	_, crowded = newSlotsThatAreTaken(1).enter(0)
+	require.Zero(t, crowded, "nobody is after the only line")
+}
+
+func newSlotsThatAreTaken(ranks int) *slots {
+	s := newSlots(1, ranks)
+	s.enter(0)
+	return s
+}

@@ -2,6 +2,16 @@ package messages
 
 import "strings"
 
+// QueueState says what is done with a queue.
+type QueueState string
+
+// The states of queues.
+const (
+	QueueRunning  QueueState = "running"
+	QueuePaused   QueueState = "paused"   // workers take nothing from it
+	QueueDraining QueueState = "draining" // it takes no new tasks, and workers go on
+)
+
 // maxQueueName leaves room in AMQP's 255 bytes for the 56 of a delay and for
 // the suffix of the dead letters.
 const maxQueueName = 100

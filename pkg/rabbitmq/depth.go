@@ -39,11 +39,11 @@ type DepthOptions struct {
 }
 
 // Depth refuses messages to queues in which too many wait. It asks the broker
-// once a second about every queue that something was sent to of late, and adds
-// what was sent from here since, so that a queue grows beyond its limit by what
-// others send within a second, and by what is on its way. A queue that nobody
-// can tell the length of is never full. Create it with [NewDepth] and keep
-// [Depth.Run] running; it is safe for concurrent use.
+// once a second about every queue that is watched or that something was sent to
+// of late, and adds what was sent from here since, so that a queue grows beyond
+// its limit by what others send within a second, and by what is on its way. A
+// queue that nobody can tell the length of is never full. Create it with
+// [NewDepth] and keep [Depth.Run] running; it is safe for concurrent use.
 type Depth struct {
 	opts DepthOptions
 
@@ -59,6 +59,9 @@ type queueDepth struct {
 	used  time.Time // when something was last to be sent
 	sent  int       // what was sent from here since the broker was asked
 	drain float64   // messages that leave the queue in a second
+	empty time.Time // since when the broker has said each time that none waits; zero if some do
+	// watched queues are looked at whether something is sent to them or not.
+	watched bool
 }
 
 func (q *queueDepth) depth() int { return q.ready + q.sent }
@@ -90,7 +93,7 @@ func (d *Depth) Check(queue string) error {
 		return nil
 	}
 	q.used = time.Now()
-	if limit := d.limit(queue); q.known() && q.depth() >= limit {
+	if limit := d.limit(queue); limit > 0 && q.known() && q.depth() >= limit {
 		return &messages.QueueFullError{Queue: queue, Limit: limit, RetryAfter: q.retryAfter(limit)}
 	}
 	return nil
@@ -120,13 +123,45 @@ func (q *queueDepth) retryAfter(limit int) time.Duration {
 	return time.Duration(max(1, min(seconds, longestRetry.Seconds()))) * time.Second
 }
 
+// Watch names the queues that are looked at in any case, in place of those that
+// were named before.
+func (d *Depth) Watch(queues ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.queues {
+		q.watched = false
+	}
+	for _, name := range queues {
+		if d.queues[name] == nil {
+			d.queues[name] = &queueDepth{}
+		}
+		d.queues[name].watched = true
+	}
+}
+
+// Ready returns how many messages wait in a queue, as of the last look at it, and
+// for how long every look has found none. It is known of queues that are watched
+// or submitted to of late, unless the broker is silent. It waits for nothing.
+func (d *Depth) Ready(queue string) (n int, empty time.Duration, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.queues[queue]
+	if q == nil || !q.known() {
+		return 0, 0, false
+	}
+	if !q.empty.IsZero() {
+		empty = time.Since(q.empty)
+	}
+	return q.ready, empty, true
+}
+
 // Full returns how many queues are at their limit, and how full the fullest
 // is: 1 at its limit.
 func (d *Depth) Full() (n int, fullest float64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, q := range d.queues {
-		if !q.known() {
+		if !q.known() || d.limit(name) <= 0 {
 			continue
 		}
 		fill := float64(q.depth()) / float64(d.limit(name))
@@ -156,13 +191,13 @@ func (d *Depth) Run(ctx context.Context) error {
 }
 
 // due returns the queues to look at, those first that were not for longest, and
-// forgets those that nothing was sent to for a while.
+// forgets those that nobody watches and that nothing was sent to for a while.
 func (d *Depth) due() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var names []string
 	for name, q := range d.queues {
-		if time.Since(q.used) > depthIdle {
+		if !q.watched && time.Since(q.used) > depthIdle {
 			delete(d.queues, name)
 			continue
 		}
@@ -206,6 +241,10 @@ func (d *Depth) ask(queue string) (sent int) {
 func (d *Depth) forget(queue string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.queues[queue].watched {
+		d.queues[queue] = &queueDepth{watched: true, tried: time.Now()}
+		return
+	}
 	delete(d.queues, queue)
 }
 
@@ -215,6 +254,12 @@ func (d *Depth) answer(queue string, ready, sent int) {
 	defer d.mu.Unlock()
 	q := d.queues[queue]
 	now := time.Now()
+	switch {
+	case ready > 0:
+		q.empty = time.Time{}
+	case q.empty.IsZero() || !q.known():
+		q.empty = now
+	}
 	if !q.read.IsZero() {
 		left := float64(q.ready+sent-ready) / now.Sub(q.read).Seconds()
 		q.drain = (q.drain + max(0, left)) / 2

@@ -69,6 +69,44 @@ func TestQueueIsFullByWhatTheBrokerSaysAndByWhatWasSentSince(t *testing.T) {
 	require.Eventually(t, func() bool { return d.Check("a") == nil }, patience, 10*time.Millisecond, "there is room again")
 }
 
+func TestWatchedQueueIsLookedAtThoughNothingIsSentToIt(t *testing.T) {
+	t.Parallel()
+	url := devstack.VHost(t)
+	d := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: options(t, url)})
+	background(t, d.Run)
+	d.Watch("a", "b")
+	ch := raw(t, url)
+	declare(t, ch, "b")
+	awaitReady := func(queue string, want int) (empty time.Duration) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			n, e, known := d.Ready(queue)
+			empty = e
+			return known && n == want
+		}, patience, 10*time.Millisecond, "%d wait in %s", want, queue)
+		return empty
+	}
+	awaitReady("b", 0)
+	_, _, known := d.Ready("a")
+	require.False(t, known, "it is not there")
+	declare(t, ch, "a")
+	fill(t, ch, "a", 3)
+	require.Zero(t, awaitReady("a", 3))
+	require.NoError(t, d.Check("a"), "there is no limit")
+	full, _ := d.Full()
+	require.Zero(t, full)
+	_, err := ch.QueuePurge("a", false)
+	require.NoError(t, err)
+	awaitReady("a", 0)
+	require.Eventually(t, func() bool { _, empty, _ := d.Ready("a"); return empty > 2*time.Second }, patience, 10*time.Millisecond)
+	fill(t, ch, "a", 1)
+	require.Zero(t, awaitReady("a", 1))
+
+	d.Watch("b")
+	require.Eventually(t, func() bool { _, _, known := d.Ready("a"); return !known }, patience, 10*time.Millisecond)
+	awaitReady("b", 0)
+}
+
 func TestQueueThatNobodyCanReadIsNotFull(t *testing.T) {
 	t.Parallel()
 	broker := devstack.RabbitMQ(t)

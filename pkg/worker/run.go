@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -111,6 +112,7 @@ type engine struct {
 	started   time.Time
 
 	slots   *slots
+	held    map[string]*atomic.Int64 // deliveries by queue, written before Run only
 	busy    atomic.Int64
 	redisUp atomic.Bool
 
@@ -122,12 +124,13 @@ type engine struct {
 func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabbitmq.Options) *engine {
 	e := &engine{
 		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
-		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)),
+		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)), held: map[string]*atomic.Int64{},
 	}
 	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody})
 	e.publisher.Adopt(w.Queues()...)
 	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
 	for _, q := range w.Queues() {
+		e.held[q] = new(atomic.Int64)
 		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.prefetch(q)})
 	}
 	consumer := rabbitmq.ConsumerOptions{Options: o, Intakes: intakes}
@@ -243,7 +246,9 @@ func (e *engine) accept(d *rabbitmq.Delivery, process func(*place)) {
 	if crowded > 0 {
 		e.consumer.Yield(crowded)
 	}
+	e.held[d.Queue].Add(1)
 	e.running.Go(func() {
+		defer e.held[d.Queue].Add(-1)
 		defer e.slots.leave(p)
 		process(p)
 	})
@@ -287,8 +292,10 @@ func (e *engine) followPauses(ctx context.Context) error {
 	known := false
 	for {
 		look, cancel := context.WithTimeout(ctx, pauseEvery)
-		paused, err := e.store.Paused(look)
+		states, err := e.store.QueueStates(look)
 		cancel()
+		maps.DeleteFunc(states, func(_ string, s messages.QueueState) bool { return s != messages.QueuePaused })
+		paused := slices.Sorted(maps.Keys(states))
 		if err == nil && !slices.Equal(paused, was) {
 			e.log.Info("paused queues changed", zap.Strings("paused", paused))
 		}
@@ -342,10 +349,14 @@ func (e *engine) info() messages.WorkerInfo {
 	if err != nil {
 		host = "unknown"
 	}
+	held := make(map[string]int, len(e.held))
+	for q, n := range e.held {
+		held[q] = int(n.Load())
+	}
 	return messages.WorkerInfo{
 		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version.String(),
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
-		Slots: e.slots.size, Busy: int(e.busy.Load()), Started: e.started, LastSeen: time.Now(),
+		Slots: e.slots.size, Busy: int(e.busy.Load()), Held: held, Started: e.started, LastSeen: time.Now(),
 	}
 }
 

@@ -35,10 +35,14 @@ func (a *API) shed() error {
 	return p
 }
 
-// enqueue publishes within the limit of what may be in flight. The items of a
+// enqueue publishes to a queue that takes tasks, within the limit of what may be
+// in flight. The items of a
 // batch are not counted: a batch sends no more until its first items are
 // confirmed, so it slows down by itself.
 func (a *API) enqueue(ctx context.Context, s submission, m *messages.Message) (err error) {
+	if err := a.states.takes(s.task.Queue); err != nil {
+		return err
+	}
 	if s.single && a.reachable() {
 		place, free := a.limiter.enter()
 		if !free {

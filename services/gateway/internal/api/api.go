@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
@@ -89,7 +90,7 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Catalog, Keys, DeadLetters and Queues are required.
+// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues and Depths are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
@@ -101,6 +102,7 @@ type Options struct {
 	Keys        Keys
 	DeadLetters DeadLetters
 	Queues      Queues
+	Depths      Depths
 	Log         *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer
@@ -171,6 +173,7 @@ func (o Options) validate() error {
 		{"Restarter", o.Restarter == nil},
 		{"DeadLetters", o.DeadLetters == nil},
 		{"Queues", o.Queues == nil},
+		{"Depths", o.Depths == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},
@@ -185,14 +188,15 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// API is the HTTP API. It is an [http.Handler]; [API.Run] keeps its copy of the
-// catalog fresh. Use [New].
+// API is the HTTP API. It is an [http.Handler]; [API.Run] keeps its copies of the
+// catalog and of the states of the queues fresh. Use [New].
 type API struct {
 	opts     Options
 	handler  http.Handler
 	origin   string // of the tasks
 	foreign  map[string]bool
 	catalog  *catalog
+	states   *queueStates
 	options  []param[submitOptions]
 	filters  []param[listQuery]
 	metrics  *metrics
@@ -212,6 +216,7 @@ func New(o Options) (*API, error) {
 	o = o.withDefaults()
 	a := &API{
 		opts:     o,
+		states:   &queueStates{opts: o},
 		origin:   messages.Origin(),
 		foreign:  map[string]bool{},
 		options:  optionParams(),
@@ -241,8 +246,14 @@ func New(o Options) (*API, error) {
 // timeouts of the [Options].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// Run keeps the catalog fresh and blocks until ctx ends; it returns nil then.
-func (a *API) Run(ctx context.Context) error { return a.catalog.run(ctx) }
+// Run keeps the copies of what is in the store fresh and blocks until ctx ends; it
+// returns nil then.
+func (a *API) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.catalog.run(ctx) })
+	g.Go(func() error { return a.states.run(ctx) })
+	return g.Wait()
+}
 
 // Drain makes /readyz answer 503 and ends every "Prefer: wait", so that the
 // server can stop. All else goes on. It may be called more than once.

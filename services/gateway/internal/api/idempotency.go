@@ -258,5 +258,5 @@ func certainlyNotSent(err error) bool {
 		}
 	}
 	p, ok := errors.AsType[*problem](err)
-	return ok && p.kind == slugParameters
+	return ok && (p.kind == slugParameters || p.kind == slugDraining)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -109,34 +110,37 @@ type fakeStore struct {
 	cursor   string
 	limit    int
 	recorded []*messages.Result
-	paused   map[string]bool
+	states   map[string]messages.QueueState
 }
 
-func (s *fakeStore) pause(queue string, on bool) error {
+func (s *fakeStore) SetQueueState(_ context.Context, queue string, state messages.QueueState) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
+	if s.err == nil {
+		s.states[queue] = state
 	}
-	if s.paused == nil {
-		s.paused = map[string]bool{}
-	}
-	s.paused[queue] = on
-	return nil
+	return s.err
 }
 
-func (s *fakeStore) Pause(_ context.Context, queue string) error  { return s.pause(queue, true) }
-func (s *fakeStore) Resume(_ context.Context, queue string) error { return s.pause(queue, false) }
-
-func (s *fakeStore) Paused(context.Context) (queues []string, err error) {
+func (s *fakeStore) QueueStates(context.Context) (map[string]messages.QueueState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for q, on := range s.paused {
-		if on {
-			queues = append(queues, q)
-		}
-	}
-	return queues, s.err
+	states := maps.Clone(s.states)
+	maps.DeleteFunc(states, func(_ string, state messages.QueueState) bool { return state == messages.QueueRunning })
+	return states, s.err
+}
+
+// fakeDepths knows of every queue that it is empty for a time.
+type fakeDepths struct {
+	ready   int
+	empty   time.Duration
+	watched []string
+}
+
+func (d *fakeDepths) Watch(queues ...string) { d.watched = queues }
+
+func (d *fakeDepths) Ready(queue string) (n int, empty time.Duration, known bool) {
+	return d.ready, d.empty, slices.Contains(d.watched, queue)
 }
 
 func (s *fakeStore) Get(ctx context.Context, id string) (*messages.Result, error) {
@@ -305,6 +309,7 @@ type server struct {
 	publisher *fakePublisher
 	store     *fakeStore
 	keys      *fakeKeys
+	depths    *fakeDepths
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
@@ -314,13 +319,14 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		publisher: &fakePublisher{state: "up"},
 		keys:      &fakeKeys{},
 		graves:    &fakeGraves{},
+		depths:    &fakeDepths{},
 		store: &fakeStore{
-			records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
+			states: map[string]messages.QueueState{}, records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
 			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

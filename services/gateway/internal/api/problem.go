@@ -95,6 +95,7 @@ const (
 	slugNoKeyStore     slug = "idempotency-store-unavailable"
 	slugUnconfirmed    slug = "publish-unconfirmed"
 	slugQueueFull      slug = "queue-full"
+	slugDraining       slug = "queue-draining"
 	slugOverloaded     slug = "overloaded"
 	slugStopping       slug = "stopping"
 	slugInternal       slug = "internal"
@@ -112,9 +113,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [45]problemKind {
+func kinds() [46]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [45]problemKind{
+	return [46]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -155,6 +156,7 @@ func kinds() [45]problemKind {
 		{"not-sent", http.StatusServiceUnavailable, "Not sent in time", true, soon, messages.ErrNotSent},
 		{"queue-missing", http.StatusServiceUnavailable, "Queue does not exist", true, later, messages.ErrQueueMissing},
 		{"queue-unavailable", http.StatusServiceUnavailable, "Queue unavailable", true, later, messages.ErrQueueUnavailable},
+		{slugDraining, http.StatusConflict, "Queue is being drained", true, time.Minute, nil},
 		{slugQueueFull, http.StatusTooManyRequests, "Queue is full", true, later, messages.ErrQueueFull},
 		{"refused", http.StatusServiceUnavailable, "Broker refused the task", true, later, messages.ErrRefused},
 		{slugOverloaded, http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},

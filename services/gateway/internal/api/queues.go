@@ -4,31 +4,62 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
-// Queues pauses the intake of workers. Errors are
-// [messages.ErrStoreUnavailable].
-type Queues interface {
-	Pause(ctx context.Context, queue string) error
-	Resume(ctx context.Context, queue string) error
-	Paused(ctx context.Context) ([]string, error)
-}
+// drainedAfter is for how long a queue must have been empty to be drained: as
+// long as a worker's sign of life holds, so that each has said since then what
+// it has taken.
+const drainedAfter = 15 * time.Second
 
 // queue is a work queue.
 type queue struct {
-	Name    string   `json:"name"`
-	Paused  bool     `json:"paused" doc:"Whether workers take nothing from it."`
-	Foreign bool     `json:"foreign" doc:"Whether Celery serves it, which cannot be paused from here."`
-	Tasks   []string `json:"tasks" nullable:"false" doc:"Kinds of tasks that its workers know."`
-	Alive   int      `json:"alive" doc:"Live workers."`
+	Name    string              `json:"name"`
+	State   messages.QueueState `json:"state" enum:"running,paused,draining" doc:"What is done with it. Workers take nothing from a queue that is paused; one that is draining takes no new tasks."`
+	Paused  bool                `json:"paused" doc:"Whether its state is paused."`
+	Drained bool                `json:"drained" doc:"Whether it is draining, has been empty for 15 s, and no live worker has a task of it. Tasks that are delayed or wait for their next attempt do not count: they come yet."`
+	Ready   *int                `json:"ready" doc:"Tasks that wait in it, as of a few seconds ago; null when this gateway does not look at it, as it does while it is draining and for a minute after a submission."`
+	Held    *int                `json:"held" doc:"Tasks of it that live workers run or have fetched, as of a few seconds ago; null while Redis does not answer."`
+	Foreign bool                `json:"foreign" doc:"Whether Celery serves it, which cannot be steered from here."`
+	Tasks   []string            `json:"tasks" nullable:"false" doc:"Kinds of tasks that its workers know."`
+	Alive   int                 `json:"alive" doc:"Live workers."`
 }
 
 type queueList struct {
-	Queues []queue `json:"queues" nullable:"false" doc:"The queues of the catalog, and those that are paused, by name."`
+	Queues []queue `json:"queues" nullable:"false" doc:"The queues of the catalog and of live workers, and those that are not running, by name."`
 }
 
 // listQueues is GET /v1/queues.
 func (a *API) listQueues(ctx context.Context, c *call) (*reply, error) {
+	known, err := a.knownQueues(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := queueList{Queues: make([]queue, 0, len(known))}
+	for _, name := range sortedKeys(known) {
+		out.Queues = append(out.Queues, *known[name])
+	}
+	return jsonReply(http.StatusOK, out)
+}
+
+// getQueue is GET /v1/queues/{queue}.
+func (a *API) getQueue(ctx context.Context, c *call) (*reply, error) {
+	known, err := a.knownQueues(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	q := known[c.queue]
+	if q == nil {
+		return nil, newProblem(slugNotFound, "no worker has announced a task of this queue")
+	}
+	return jsonReply(http.StatusOK, q)
+}
+
+// knownQueues are all queues by name. It reads the copies of the catalog and of
+// the states, and waits only for the workers' signs of life.
+func (a *API) knownQueues(ctx context.Context, c *call) (map[string]*queue, error) {
 	if err := c.noQuery(); err != nil {
 		return nil, err
 	}
@@ -36,14 +67,10 @@ func (a *API) listQueues(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	paused, err := stored(ctx, a, a.opts.Queues.Paused)
-	if err != nil {
-		return nil, err
-	}
 	known := map[string]*queue{}
 	find := func(name string) *queue {
 		if known[name] == nil {
-			known[name] = &queue{Name: name, Tasks: []string{}}
+			known[name] = &queue{Name: name, Tasks: []string{}, State: messages.QueueRunning}
 		}
 		return known[name]
 	}
@@ -55,49 +82,44 @@ func (a *API) listQueues(ctx context.Context, c *call) (*reply, error) {
 			q.Tasks = append(q.Tasks, e.Name)
 		}
 	}
-	for _, name := range paused {
-		find(name).Paused = true
+	for name, state := range a.states.all() {
+		find(name).State = state
 	}
-	out := queueList{Queues: make([]queue, 0, len(known))}
-	for _, name := range sortedKeys(known) {
-		out.Queues = append(out.Queues, *known[name])
+	workers, err := stored(ctx, a, a.opts.Catalog.Workers)
+	held, alive := taken(workers)
+	for name, n := range alive {
+		q := find(name)
+		q.Alive = max(q.Alive, n)
 	}
-	return jsonReply(http.StatusOK, out)
+	for name, q := range known {
+		if err == nil {
+			q.Held = new(held[name])
+		}
+		a.count(q)
+	}
+	return known, nil
 }
 
-// pauseQueue is POST /v1/queues/{queue}/pause.
-func (a *API) pauseQueue(ctx context.Context, c *call) (*reply, error) {
-	return a.setPaused(ctx, c, true)
+// taken counts by queue what live workers have of it, and the workers.
+func taken(workers []messages.WorkerInfo) (held, alive map[string]int) {
+	held, alive = map[string]int{}, map[string]int{}
+	for _, w := range workers {
+		for _, name := range w.Queues {
+			alive[name]++
+		}
+		for name, n := range w.Held {
+			held[name] += n
+		}
+	}
+	return held, alive
 }
 
-// resumeQueue is POST /v1/queues/{queue}/resume.
-func (a *API) resumeQueue(ctx context.Context, c *call) (*reply, error) {
-	return a.setPaused(ctx, c, false)
-}
-
-// pausing is the answer to a pause and its end.
-type pausing struct {
-	Name   string `json:"name"`
-	Paused bool   `json:"paused"`
-}
-
-func (a *API) setPaused(ctx context.Context, c *call, on bool) (*reply, error) {
-	if err := c.noQuery(); err != nil {
-		return nil, err
+// count fills in what follows from the rest.
+func (a *API) count(q *queue) {
+	q.Paused = q.State == messages.QueuePaused
+	n, empty, known := a.opts.Depths.Ready(q.Name)
+	if known {
+		q.Ready = &n
 	}
-	if err := checkQueue(c.queue); err != nil {
-		return nil, err
-	}
-	if a.foreign[c.queue] || a.catalog.foreignQueue(c.queue) {
-		return nil, newProblem(slugForeign, "the workers of this queue are Celery's: use celery control cancel_consumer")
-	}
-	set := a.opts.Queues.Resume
-	if on {
-		set = a.opts.Queues.Pause
-	}
-	_, err := stored(ctx, a, func(ctx context.Context) (struct{}, error) { return struct{}{}, set(ctx, c.queue) })
-	if err != nil {
-		return nil, err
-	}
-	return jsonReply(http.StatusOK, pausing{Name: c.queue, Paused: on})
+	q.Drained = q.State == messages.QueueDraining && known && empty >= drainedAfter && q.Held != nil && *q.Held == 0
 }

@@ -260,6 +260,9 @@ func (a *API) redrive(ctx context.Context, queue string, m *messages.Message, in
 
 // restart begins the next run of a task and publishes its message.
 func (a *API) restart(ctx context.Context, t *messages.Task) (Restarted, error) {
+	if err := a.states.takes(t.Queue); err != nil {
+		return "", err
+	}
 	t.Run++
 	t.Retries, t.ETA, t.Expires = 0, time.Time{}, time.Time{}
 	m, err := messages.Encode(t)

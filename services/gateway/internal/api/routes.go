@@ -122,20 +122,30 @@ func (a *API) steerRoutes(h huma.API, d *documenter) {
 }
 
 func (a *API) queueRoutes(h huma.API, d *documenter) {
-	queue := &huma.Param{Name: "queue", In: "path", Required: true, Description: "Work queue.", Schema: &huma.Schema{Type: huma.TypeString}}
+	name := &huma.Param{Name: "queue", In: "path", Required: true, Description: "Work queue.", Schema: &huma.Schema{Type: huma.TypeString}}
 	route(h, huma.Operation{
 		OperationID: "list-queues", Method: http.MethodGet, Path: "/v1/queues", Tags: []string{tagQueues}, Summary: "List the work queues",
 		Responses: d.responses(typed[queueList](http.StatusOK, "The queues by name.")),
 	}, nil, a.listQueues)
 	route(h, huma.Operation{
+		OperationID: "get-queue", Method: http.MethodGet, Path: "/v1/queues/{queue}", Tags: []string{tagQueues}, Summary: "Read a work queue",
+		Parameters: []*huma.Param{name}, Responses: d.responses(typed[queue](http.StatusOK, "The queue.")),
+	}, nil, a.getQueue)
+	route(h, huma.Operation{
 		OperationID: "pause-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/pause", Tags: []string{tagQueues}, Summary: "Pause a queue",
 		Description: "Within a second or two no worker takes anything from it, until it is resumed. What they have taken is finished, and submissions are taken as ever.",
-		Parameters:  []*huma.Param{queue}, Responses: d.responses(typed[pausing](http.StatusOK, "It is paused.")),
-	}, nil, a.pauseQueue)
+		Parameters:  []*huma.Param{name}, Responses: d.responses(typed[changedQueue](http.StatusOK, "It is paused.")),
+	}, nil, a.steer(messages.QueuePaused))
+	route(h, huma.Operation{
+		OperationID: "drain-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/drain", Tags: []string{tagQueues}, Summary: "Drain a queue",
+		Description: "Within two seconds it takes no new tasks, until it is resumed: they are answered queue-draining. Workers finish what it has, and what comes yet of delayed tasks and retries.",
+		Parameters:  []*huma.Param{name}, Responses: d.responses(typed[changedQueue](http.StatusOK, "It is draining.")),
+	}, nil, a.steer(messages.QueueDraining))
 	route(h, huma.Operation{
 		OperationID: "resume-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/resume", Tags: []string{tagQueues}, Summary: "Resume a queue",
-		Parameters: []*huma.Param{queue}, Responses: d.responses(typed[pausing](http.StatusOK, "It is not paused.")),
-	}, nil, a.resumeQueue)
+		Description: "It ends a pause or a drain.",
+		Parameters:  []*huma.Param{name}, Responses: d.responses(typed[changedQueue](http.StatusOK, "It is running.")),
+	}, nil, a.steer(messages.QueueRunning))
 }
 
 func (a *API) deadRoutes(h huma.API, d *documenter) {

@@ -74,7 +74,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
-		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store,
+		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
 		Catalog: catalog{store, publisher}, Keys: keys{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,

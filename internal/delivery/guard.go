@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,25 +33,28 @@ func (e *exchanged) Requeue() error {
 // would take it back, and close the channel of all others with it
 // (consumer_timeout). A copy waits in the delays for as long as a lease, finds
 // the task running and waits again; should the worker die, it is what another
-// worker gets. stop ends the watch and waits for it.
+// worker gets.
 func (p *Processor) guard(ctx context.Context, t *task) (stop func()) {
 	if p.opts.GuardAfter <= 0 {
 		return func() {}
 	}
+	return after(ctx, p.opts.GuardAfter, func(ctx context.Context) { p.exchange(ctx, t) })
+}
+
+// after calls fn some time from now, unless stop is called before. stop ends the
+// context of a call under way and waits for it.
+func after(ctx context.Context, d time.Duration, fn func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		timer := time.NewTimer(p.opts.GuardAfter)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-			p.exchange(ctx, t)
-		}
+	called := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(called)
+		fn(ctx)
 	})
 	return func() {
 		cancel()
-		watching.Wait()
+		if !timer.Stop() {
+			<-called
+		}
 	}
 }
 

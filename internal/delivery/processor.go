@@ -12,10 +12,8 @@ package delivery
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -75,8 +73,8 @@ type Handler func(ctx context.Context, t *messages.Task, progress ProgressFunc) 
 // ProgressFunc stores how far the running attempt has come.
 type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
 
-// Options configure a [Processor]. All fields but GuardAfter and Cancelled
-// are required.
+// Options configure a [Processor]. All fields but GuardAfter, StartedAfter and
+// Cancelled are required.
 type Options struct {
 	Store     *results.Store
 	Publisher Publisher
@@ -87,6 +85,10 @@ type Options struct {
 	// GuardAfter is when the delivery of a running task is exchanged for a copy,
 	// well before the broker's consumer_timeout; never when zero.
 	GuardAfter time.Duration
+	// StartedAfter is how long a handler runs before others are told that it does,
+	// 20 ms by default. Most have ended by then, and their outcome says all there
+	// is to say.
+	StartedAfter time.Duration
 	// Cancelled is told that a running task was cancelled, here or elsewhere.
 	// Without it a cancellation is heard of when leases are renewed.
 	Cancelled <-chan struct{}
@@ -147,7 +149,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		return
 	}
 	d.Acker = &exchanged{Acker: d.Acker}
-	t := &task{Task: decoded, delivery: d, log: p.opts.Log.With(zap.String("task_id", decoded.ID), zap.String("task", decoded.Name))}
+	t := &task{Task: decoded, delivery: d, log: p.opts.Log.WithLazy(zap.String("task_id", decoded.ID), zap.String("task", decoded.Name))}
 	if d.Queue != "" {
 		t.Queue = d.Queue
 	}
@@ -232,15 +234,9 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 		return Outcome{}
 	}
 	defer p.guard(ctx, t)()
-	o := handle(work, t.Task, func(ctx context.Context, info messages.ProgressInfo) error {
-		if t.IgnoreResult {
-			return nil
-		}
-		r := p.base(t, messages.Progress)
-		r.Progress = &info
-		return p.opts.Store.Progress(ctx, t.Attempt(), t.token, r)
-	})
-	return interrupted(work, o)
+	say := announcement{processor: p, task: t}
+	defer say.begin(ctx)()
+	return interrupted(work, handle(work, t.Task, say.progress))
 }
 
 // enter waits at the gate. A suspect does not wait long: as long as it does,
@@ -277,16 +273,12 @@ func (p *Processor) begin(ctx context.Context, t *task) error {
 // claim asks the task record what to do, for as long as the store is away.
 // False when there is no time left for an answer: the delivery goes back.
 func (p *Processor) claim(ctx, work context.Context, t *task) bool {
-	var started *messages.Result
-	if !t.IgnoreResult {
-		started = p.base(t, messages.Started)
-		started.Value, _ = json.Marshal(map[string]any{"pid": os.Getpid(), "hostname": p.opts.Worker})
-	}
+	due := &messages.Result{ETA: t.ETA, Expires: t.Expires}
 	err := p.insist(work, t.delivery.Acker.Gone(), t.log, "claim", func() error {
 		try, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
 		defer cancel()
 		var err error
-		t.claim, err = p.opts.Store.Claim(try, t.Attempt(), t.token, started)
+		t.claim, err = p.opts.Store.Claim(try, t.Attempt(), t.token, due)
 		return err
 	})
 	if err != nil {
@@ -489,15 +481,16 @@ func (p *Processor) publish(ctx context.Context, log *zap.Logger, fn func(contex
 // acked meanwhile, and the slot stays taken, which stops the intake. A delivery
 // that is gone is not worth waiting for where nothing has been done yet.
 func (p *Processor) insist(ctx context.Context, gone <-chan struct{}, log *zap.Logger, what string, fn func() error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
-	for tries := 1; ; tries++ {
+	var pause *backoff.ExponentialBackOff
+	for {
 		err := fn()
 		var invalid *messages.InvalidError
 		if err == nil || errors.Is(err, messages.ErrLost) || errors.As(err, &invalid) {
 			return err
 		}
-		if tries == 1 {
+		if pause == nil {
+			pause = backoff.NewExponentialBackOff()
+			pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
 			log.Warn("waiting for a dependency", zap.String("operation", what), zap.Error(err))
 		}
 		t := time.NewTimer(pause.NextBackOff())

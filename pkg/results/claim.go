@@ -32,20 +32,17 @@ const (
 )
 
 // Claim asks to run an attempt under a token that nobody else uses, and
-// answers what to do with the delivery. With [messages.VerdictRun] the result
-// record becomes started, which is published; nil leaves the record alone,
-// for a task whose result is ignored. With VerdictRun and VerdictCancelled the
-// token owns the attempt for the lease. To claim again with the same token is
-// harmless.
+// answers what to do with the delivery. With [messages.VerdictRun] and
+// VerdictCancelled the token owns the attempt for the lease. To claim again with
+// the same token is harmless. The task is kept for as long as something is due to
+// happen to it, its eta and expires as r tells them; r may be nil. The result
+// record stays as it is: whoever runs the task for long says so by
+// [Store.Progress].
 //
 // Errors: [messages.ErrStoreUnavailable].
-func (s *Store) Claim(ctx context.Context, a messages.Attempt, token string, started *messages.Result) (messages.Claim, error) {
-	record, err := encode(started)
-	if err != nil {
-		return messages.Claim{}, fmt.Errorf("claim task: %w", err)
-	}
+func (s *Store) Claim(ctx context.Context, a messages.Attempt, token string, r *messages.Result) (messages.Claim, error) {
 	answer, err := s.run(ctx, s.scripts.claim, a.ID, a.Run, a.Number, token,
-		s.lease.Milliseconds(), record, s.pendingFor(started).Milliseconds()).Slice()
+		s.lease.Milliseconds(), s.pendingFor(r).Milliseconds()).Slice()
 	if err != nil {
 		return messages.Claim{}, storeError("claim task", err)
 	}
@@ -125,16 +122,4 @@ func (s *Store) Renew(ctx context.Context, held []Held) ([]LeaseState, error) {
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Release(ctx context.Context, a messages.Attempt, token string) error {
 	return storeError("release task", s.run(ctx, s.scripts.release, a.ID, a.Run, a.Number, token).Err())
-}
-
-// encode writes a record; none is the empty text.
-func encode(r *messages.Result) (string, error) {
-	if r == nil {
-		return "", nil
-	}
-	record, err := messages.EncodeResult(r)
-	if err != nil {
-		return "", fmt.Errorf("encode result: %w", err)
-	}
-	return string(record), nil
 }

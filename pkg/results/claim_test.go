@@ -15,11 +15,11 @@ func TestClaimRunsATaskNobodyHasSeen(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	a := messages.Attempt{ID: "t"}
-	require.Equal(t, messages.Claim{Verdict: messages.VerdictRun, Starts: 1}, claim(t, s, a, "A"))
-	r, err := s.Get(t.Context(), "t")
+	c, err := s.Claim(t.Context(), a, "A", record("t", messages.Started, "A"))
 	require.NoError(t, err)
-	require.Equal(t, messages.Started, r.State)
-	require.Equal(t, "A", r.Worker)
+	require.Equal(t, messages.Claim{Verdict: messages.VerdictRun, Starts: 1}, c)
+	_, err = s.Get(t.Context(), "t")
+	require.ErrorIs(t, err, messages.ErrNotFound, "a claim says nothing to readers")
 }
 
 func TestClaimIsBusyWhileTheLeaseOfAnotherLives(t *testing.T) {
@@ -294,6 +294,7 @@ func TestRecordsOutliveWhatIsDue(t *testing.T) {
 	started.ETA, started.Expires = time.Now().Add(2*day), time.Now().Add(9*day)
 	_, err := s.Claim(t.Context(), a, "A", started)
 	require.NoError(t, err)
+	require.NoError(t, s.Progress(t.Context(), a, "A", started))
 	requireTTL(16 * day)
 
 	for _, key := range []string{messages.ResultKey("t"), results.TaskKey("t")} {

@@ -121,11 +121,16 @@ func record(id string, state messages.State, worker string) *messages.Result {
 	return r
 }
 
-// claim claims with a STARTED record that names the token.
+// claim claims, and if the attempt is to run stores a STARTED record that names
+// the token.
 func claim(t *testing.T, s *results.Store, a messages.Attempt, token string) messages.Claim {
 	t.Helper()
-	c, err := s.Claim(t.Context(), a, token, record(a.ID, messages.Started, token))
+	started := record(a.ID, messages.Started, token)
+	c, err := s.Claim(t.Context(), a, token, started)
 	require.NoError(t, err)
+	if c.Verdict == messages.VerdictRun {
+		require.NoError(t, s.Progress(t.Context(), a, token, started))
+	}
 	return c
 }
 

@@ -30,8 +30,8 @@ type Settlement struct {
 	Next messages.Next
 }
 
-// Progress replaces the result record and publishes it while the token holds
-// the attempt.
+// Progress replaces the result record, by STARTED or PROGRESS, and publishes it
+// while the token holds the attempt.
 //
 // Errors: [messages.ErrLost] (also after a final state),
 // [messages.ErrStoreUnavailable].
@@ -129,4 +129,13 @@ func flag(set bool) string {
 		return "1"
 	}
 	return ""
+}
+
+// encode writes a record.
+func encode(r *messages.Result) (string, error) {
+	record, err := messages.EncodeResult(r)
+	if err != nil {
+		return "", fmt.Errorf("encode result: %w", err)
+	}
+	return string(record), nil
 }

@@ -8,7 +8,7 @@
 -- repeated with its token counts one start.
 --
 -- KEYS: result record, task record
--- ARGV: run, attempt, token, lease ms, record of STARTED or '', TTL ms
+-- ARGV: run, attempt, token, lease ms, TTL ms
 -- Answers {verdict, starts, ms busy, next, record}.
 --
 -- Here as in every script of this folder the first write is one that Redis
@@ -16,7 +16,7 @@
 -- half done.
 local m, t = KEYS[1], KEYS[2]
 local run, attempt, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local lease, started, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local lease, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'lease', 'starts',
   'counted', 'cancel', 'state', 'next', 'outcome')
@@ -65,28 +65,27 @@ if owner ~= token then
   end
 end
 
-redis.call('HSET', t, 'run', ARGV[1], 'attempt', ARGV[2], 'owner', token,
-  'lease', now + lease, 'starts', starts)
--- That it arrived proves that it was published.
-redis.call('HDEL', t, 'state', 'next', 'outcome')
+local fields = {'run', ARGV[1], 'attempt', ARGV[2], 'owner', token, 'lease', now + lease, 'starts', starts}
 if counted then
-  redis.call('HSET', t, 'counted', counted)
-else
-  redis.call('HDEL', t, 'counted')
+  fields[#fields + 1], fields[#fields + 2] = 'counted', counted
 end
-if not cancel then
-  redis.call('HDEL', t, 'cancel')
+redis.call('HSET', t, unpack(fields))
+if f[1] then
+  -- That it arrived proves that it was published.
+  redis.call('HDEL', t, 'state', 'next', 'outcome')
+  if not counted then
+    redis.call('HDEL', t, 'counted')
+  end
+  if not cancel then
+    redis.call('HDEL', t, 'cancel')
+  end
 end
-if redis.call('PTTL', t) < ttl then
+if not f[1] or redis.call('PTTL', t) < ttl then
   redis.call('PEXPIRE', t, ttl)
 end
 
 if cancel then
   return {'CANCELLED', starts, 0, '', ''}
-end
-if started ~= '' then
-  redis.call('SET', m, started, 'PX', ttl)
-  redis.call('PUBLISH', m, started)
 end
 if not counted then
   starts = starts + 1

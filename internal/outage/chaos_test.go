@@ -36,11 +36,18 @@ const (
 	actQueue  = "ledger"
 	actors    = 3 // workers
 	clients   = 16
-	submitGap = 30 * time.Millisecond // of each client
+	// submitGap is how long each client waits between two submissions, on average,
+	// and quickGap how long when there are many to come.
+	submitGap = 30 * time.Millisecond
+	quickGap  = 2 * time.Millisecond
+	// many is from when on a ledger hurries, and has no more killers for it.
+	many = 100_000
 	// lasting is how long a fault lasts at most. Leases are of 2 s.
 	lasting = 5 * time.Second
-	// atRestAfter is when everything must have come to its end.
-	atRestAfter = 3 * time.Minute
+	// atRestAfter is when everything must have come to its end, and a bit later for
+	// each task.
+	atRestAfter     = 3 * time.Minute
+	atRestAfterEach = time.Millisecond
 )
 
 // kinds are the tasks of a mix, and how many of a thousand each are. The rest
@@ -93,6 +100,7 @@ type chaos struct {
 	seed    uint64
 	port    *devstack.Port
 	url     string
+	http    *http.Client
 	effects string
 
 	// stopping is set when what dies has to stay dead.
@@ -157,8 +165,10 @@ func newChaos(t *testing.T) *chaos {
 	c := &chaos{
 		stack: &stack{t: t, broker: devstack.RabbitMQ(t), redis: devstack.RedisServer(t)},
 		mix:   drawAny, seed: seed, port: port, url: "http://" + port.Address(), disturbed: map[int]string{},
+		http:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * clients}},
 		effects: filepath.Join(t.TempDir(), "effects"),
 	}
+	t.Cleanup(c.http.CloseIdleConnections)
 	client, err := results.Open(c.redis.URL())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
@@ -246,7 +256,7 @@ func (c *chaos) ask(method, path string, body any) (int, []byte) {
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil
 	}
@@ -260,6 +270,10 @@ func (c *chaos) ask(method, path string, body any) (int, []byte) {
 
 // submit submits tasks until so many are accepted.
 func (c *chaos) submit(n int) {
+	gap := submitGap
+	if n > many {
+		gap = quickGap
+	}
 	var accepted atomic.Int64
 	var all sync.WaitGroup
 	for client := range clients {
@@ -280,7 +294,7 @@ func (c *chaos) submit(n int) {
 						all.Go(func() { c.cancel(s) })
 					}
 				}
-				<-time.After(time.Duration(rnd.Int64N(int64(2 * submitGap))))
+				<-time.After(time.Duration(rnd.Int64N(int64(2 * gap))))
 			}
 		})
 	}
@@ -306,7 +320,7 @@ func drawAny(rnd *rand.Rand, done, of int) (s *submission, body map[string]any, 
 	if of <= 1000 || done > of*9/10 {
 		return s, body, query
 	}
-	switch rnd.IntN(4000) {
+	switch rnd.IntN(4000 * max(1, of/many)) {
 	case 0:
 		s.kind, s.ends, body = poison, []messages.State{messages.Failure}, map[string]any{"kind": "poison"}
 	case 1, 2:
@@ -337,6 +351,7 @@ func (c *chaos) close(t *testing.T) {
 	for i, s := range c.tasks {
 		ids[i] = s.id
 	}
+	atRestAfter := atRestAfter + time.Duration(len(ids))*atRestAfterEach
 	for begun := time.Now(); time.Since(begun) < atRestAfter && !(c.atRest(t) && c.allEnded(t)); {
 		<-time.After(time.Second)
 		if time.Since(begun) > atRestAfter/3 {

@@ -32,23 +32,58 @@ func windows() []stack.FloorOptions {
 
 // batch measures many tasks in one request against a loop that publishes.
 func (b *bench) batch(ctx context.Context) error {
-	senders := []sender{{ours, b.gateway, batchTo(b.gateway)}}
+	return b.many(ctx, bulk{measure: "batch", queue: stack.Queue})
+}
+
+// delayed measures the same with tasks that are due later, against a loop that
+// publishes to the same level of the delays.
+func (b *bench) delayed(ctx context.Context) error {
+	err := b.stack.DeclareDelays(ctx, b.gateway)
+	if err != nil {
+		return err
+	}
+	return b.many(ctx, bulk{measure: "delayed", queue: stack.DelayQueue(), delay: stack.Delay})
+}
+
+// bulk is a measure of many messages at once.
+type bulk struct {
+	measure string
+	// queue is where they lie at the end.
+	queue string
+	delay time.Duration
+}
+
+// target is the part of the best loop's rate that a batch is to reach.
+func (m bulk) target() float64 {
+	if m.delay > 0 {
+		return 0.8
+	}
+	return 0.7
+}
+
+func (b *bench) many(ctx context.Context, of bulk) error {
+	senders := []sender{{ours, b.gateway, batchTo(b.gateway, of.delay)}}
 	for _, o := range windows() {
+		o.Delay = of.delay
 		v, err := b.startFloor(ctx, o)
 		if err != nil {
 			return err
 		}
 		senders = append(senders, sender{fmt.Sprintf("raw-%dx%d", o.Channels, o.Window), v, publishBy(v)})
 	}
-	if err := b.turns("batch", len(senders), func(i int) error { return b.batchTurn(ctx, senders[i]) }); err != nil {
+	if err := b.turns(of.measure, len(senders), func(i int) error { return b.batchTurn(ctx, of, senders[i]) }); err != nil {
 		return err
 	}
-	b.compareBatch(senders[1:])
+	b.compareBatch(of, senders[1:])
 	return nil
 }
 
-func batchTo(v *stack.Service) func(context.Context, int) (int, error) {
-	const item = `{"task":"` + stack.Task + `","kwargs":` + stack.Input + `,"options":{"queue":"` + stack.Queue + `"}}`
+func batchTo(v *stack.Service, delay time.Duration) func(context.Context, int) (int, error) {
+	options := `{"queue":"` + stack.Queue + `"}`
+	if delay > 0 {
+		options = fmt.Sprintf(`{"queue":"%s","countdown":%v}`, stack.Queue, delay.Seconds())
+	}
+	item := `{"task":"` + stack.Task + `","kwargs":` + stack.Input + `,"options":` + options + `}`
 	return func(ctx context.Context, n int) (int, error) {
 		return load.Batch(ctx, "http://"+v.Address+"/v1/batches", item, `"status":202`, n)
 	}
@@ -61,21 +96,21 @@ func publishBy(v *stack.Service) func(context.Context, int) (int, error) {
 }
 
 // batchTurn sends a tenth of the items to warm up, and then all of them.
-func (b *bench) batchTurn(ctx context.Context, s sender) error {
-	if err := b.stack.Clear(ctx); err != nil {
+func (b *bench) batchTurn(ctx context.Context, of bulk, s sender) error {
+	if err := b.stack.Clear(ctx, of.queue); err != nil {
 		return err
 	}
 	m := newMeter(b.stack, s.service)
 	accepted, took, err := b.sendAll(ctx, s, m)
 	if err == nil {
-		err = errors.Join(m.err, b.arrived(int64(accepted)))
+		err = errors.Join(m.err, b.arrived(of.queue, int64(accepted)))
 	}
 	if err != nil {
 		return s.service.Explain(fmt.Errorf("%s: %w", s.name, err))
 	}
-	b.book.Add("batch", s.name, "1/s", float64(accepted)/took.Seconds())
-	b.addFailed("batch", s.name, int64(b.Items-accepted))
-	m.add(b.book, "batch", s.name, int64(accepted))
+	b.book.Add(of.measure, s.name, "1/s", float64(accepted)/took.Seconds())
+	b.addFailed(of.measure, s.name, int64(b.Items-accepted))
+	m.add(b.book, of.measure, s.name, int64(accepted))
 	return nil
 }
 
@@ -92,19 +127,19 @@ func (b *bench) sendAll(ctx context.Context, s sender, m *meter) (accepted int, 
 }
 
 // compareBatch relates ours to every loop. The target is about the best one.
-func (b *bench) compareBatch(loops []sender) {
+func (b *bench) compareBatch(of bulk, loops []sender) {
 	best := loops[0].name
 	for _, s := range loops {
-		if b.book.Median("batch", s.name) > b.book.Median("batch", best) {
+		if b.book.Median(of.measure, s.name) > b.book.Median(of.measure, best) {
 			best = s.name
 		}
 	}
 	for _, s := range loops {
-		c := report.Comparison{Measure: "batch", Ours: ours, Contender: s.name}
+		c := report.Comparison{Measure: of.measure, Ours: ours, Contender: s.name}
 		if s.name == best {
-			c.Target = report.AtLeast(0.7)
+			c.Target = report.AtLeast(of.target())
 		}
 		b.book.Compare(c)
-		b.book.Compare(report.Comparison{Measure: "batch-cpu", Ours: ours, Contender: s.name})
+		b.book.Compare(report.Comparison{Measure: of.measure + cpuSuffix, Ours: ours, Contender: s.name})
 	}
 }

@@ -58,7 +58,7 @@ func (b *bench) drain(ctx context.Context) error {
 }
 
 func (b *bench) drainTurn(ctx context.Context, fill func(context.Context, int) (int, error), name string, slots int) error {
-	if err := b.stack.Clear(ctx); err != nil {
+	if err := b.stack.Clear(ctx, stack.Queue); err != nil {
 		return err
 	}
 	if _, err := fill(ctx, b.Items); err != nil {

@@ -68,7 +68,7 @@ func (b *bench) better(x, y contender) int {
 }
 
 func (b *bench) startFloor(ctx context.Context, o stack.FloorOptions) (*stack.Service, error) {
-	if err := b.stack.Clear(ctx); err != nil {
+	if err := b.stack.Clear(ctx, stack.Queue); err != nil {
 		return nil, err
 	}
 	return b.stack.Floor(ctx, b.gateway, o)

@@ -82,7 +82,7 @@ func (b *bench) inFlight(ctx context.Context) error {
 
 // inFlightTurn starts a contender behind a broker that can be slow.
 func (b *bench) inFlightTurn(ctx context.Context, c contender, start func(context.Context, string) (*stack.Service, error), n int) (err error) {
-	if err := b.stack.Clear(ctx); err != nil {
+	if err := b.stack.Clear(ctx, stack.Queue); err != nil {
 		return err
 	}
 	slow, err := b.stack.Slow(ctx)

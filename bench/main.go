@@ -50,6 +50,7 @@ func measures() []measure {
 	return []measure{
 		{"submit", (*bench).submit},
 		{"batch", (*bench).batch},
+		{"delayed", (*bench).delayed},
 		{"inflight", (*bench).inFlight},
 		{"drain", (*bench).drain},
 		{"pickup", (*bench).pickUp},

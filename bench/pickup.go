@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 func (b *bench) pickUp(ctx context.Context) error {
 	names, slots := []string{byHand, ours}, []int{0, pickUpSlots}
 	err := b.turns("pickup", len(names), func(i int) error {
-		if err := b.stack.Clear(ctx); err != nil {
+		if err := b.stack.Clear(ctx, stack.Queue); err != nil {
 			return err
 		}
 		times, err := b.stack.PickUp(ctx, int(b.Rate*b.Length.Seconds()), slots[i], b.Rate)

@@ -70,7 +70,7 @@ func (b *bench) submitTurn(ctx context.Context, c contender, clients int) error 
 
 // turn lets one contender have the machine for a while.
 func (b *bench) turn(ctx context.Context, c contender, clients int) (load.Outcome, *meter, error) {
-	if err := b.stack.Clear(ctx); err != nil {
+	if err := b.stack.Clear(ctx, stack.Queue); err != nil {
 		return load.Outcome{}, nil, err
 	}
 	m := newMeter(b.stack, c.service)
@@ -79,7 +79,7 @@ func (b *bench) turn(ctx context.Context, c contender, clients int) (load.Outcom
 		Clients: clients, Warm: b.WarmUp, Length: b.Length, Mark: m.mark,
 	}.Run(ctx)
 	if err == nil {
-		err = errors.Join(m.err, b.arrived(out.Answers))
+		err = errors.Join(m.err, b.arrived(stack.Queue, out.Answers))
 	}
 	if err != nil {
 		return load.Outcome{}, nil, c.service.Explain(fmt.Errorf("%s: %w", c.name, err))
@@ -95,8 +95,8 @@ func (b *bench) addFailed(measure, contender string, n int64) {
 }
 
 // arrived makes sure that what was answered is in the queue.
-func (b *bench) arrived(answers int64) error {
-	depth, err := b.stack.Depth()
+func (b *bench) arrived(queue string, answers int64) error {
+	depth, err := b.stack.Depth(queue)
 	if err == nil && int64(depth) < answers {
 		err = fmt.Errorf("%d were answered, and %d are in the queue", answers, depth)
 	}

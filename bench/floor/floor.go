@@ -11,11 +11,13 @@ import (
 	"github.com/labstack/echo/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 )
 
 // floor publishes without looking at what it is asked to publish.
 type floor struct {
-	queue    string
+	to       rabbitmq.Address
 	channels []*amqp.Channel
 	turn     atomic.Uint64
 	window   int
@@ -39,7 +41,7 @@ func (f *floor) submit(c echo.Context) error {
 }
 
 func (f *floor) send(ctx context.Context, ch *amqp.Channel, m amqp.Publishing) (*amqp.DeferredConfirmation, error) {
-	return ch.PublishWithDeferredConfirmWithContext(ctx, "", f.queue, true, false, m)
+	return ch.PublishWithDeferredConfirmWithContext(ctx, f.to.Exchange, f.to.Key, true, false, m)
 }
 
 // publish sends so many messages as fast as it can and answers when all are

@@ -21,6 +21,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 )
 
 type settings struct {
@@ -30,6 +32,8 @@ type settings struct {
 	TwoHeaders bool   `help:"Send only the headers task and id."`
 	Channels   int    `default:"1" help:"Channels of the one connection."`
 	Window     int    `default:"100" help:"Unconfirmed messages of each channel in a loop."`
+	// Delay is for a loop against batches of delayed tasks.
+	Delay time.Duration `help:"Publish to the delays, as ours does."`
 }
 
 func main() { os.Exit(start()) }
@@ -55,7 +59,10 @@ func run(ctx context.Context, s settings) error {
 	if err != nil || !ok {
 		return errors.Join(fmt.Errorf("take a sample from queue %s: there is one: %v", s.Queue, ok), err)
 	}
-	f := &floor{queue: s.Queue, channels: channels, window: s.Window, template: newTemplate(&sample, s.TwoHeaders)}
+	if s.Delay > 0 {
+		sample.Headers["eta"] = time.Now().Add(s.Delay).UTC().Format(time.RFC3339Nano)
+	}
+	f := &floor{to: rabbitmq.Delayed(s.Queue, s.Delay), channels: channels, window: s.Window, template: newTemplate(&sample, s.TwoHeaders)}
 	e := echo.New()
 	e.POST("/submit", f.submit)
 	e.POST("/publish", f.publish)

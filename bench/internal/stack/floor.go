@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -21,10 +22,12 @@ type FloorOptions struct {
 	AMQPURL          string
 	TwoHeaders       bool
 	Channels, Window int
+	// Delay has it publish to the delays of ours.
+	Delay time.Duration
 }
 
 // Floor starts a floor that sends what this gateway sends, and makes sure that
-// it does. The queue must be empty and is empty afterwards.
+// it does unless that is delayed. The queue must be empty and is empty afterwards.
 func (s *Stack) Floor(ctx context.Context, gateway *Service, o FloorOptions) (*Service, error) {
 	for range 2 { // one to compare with, one for the floor to take
 		if err := SubmitOne(ctx, gateway.Address); err != nil {
@@ -46,10 +49,13 @@ func (s *Stack) Floor(ctx context.Context, gateway *Service, o FloorOptions) (*S
 		if o.Window > 0 {
 			args = append(args, "--window="+strconv.Itoa(o.Window))
 		}
+		if o.Delay > 0 {
+			args = append(args, "--delay="+o.Delay.String())
+		}
 		return args
 	}, none)
-	if err != nil {
-		return nil, err
+	if err != nil || o.Delay > 0 {
+		return v, err
 	}
 	if err := load.Post(ctx, "http://"+v.Address+"/submit", Input, http.StatusAccepted); err != nil {
 		return nil, fmt.Errorf("try floor: %w", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 )
 
 // Task is what all contenders submit, Input its input, TaskPath where a gateway
@@ -85,6 +86,19 @@ func health(ctx context.Context, address string) (h readiness, err error) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	return h, json.NewDecoder(res.Body).Decode(&h)
+}
+
+// Delay is how long delayed tasks wait: longer than any measurement.
+const Delay = time.Hour
+
+// DelayQueue is the queue in which they wait at first.
+func DelayQueue() string { return rabbitmq.Delayed(Queue, Delay).Exchange }
+
+// DeclareDelays has a gateway declare what delays need, by submitting a task.
+func (s *Stack) DeclareDelays(ctx context.Context, gateway *Service) error {
+	return poll(ctx, "a delayed task is accepted", func() bool {
+		return load.Post(ctx, fmt.Sprintf("http://%s%s&countdown=%v", gateway.Address, TaskPath, Delay.Seconds()), Input, http.StatusAccepted) == nil
+	})
 }
 
 // SubmitOne submits one task to a gateway.

@@ -9,18 +9,18 @@ import (
 	"github.com/lovage-mq/lovage/bench/internal/procfs"
 )
 
-// Clear empties the queue and waits until the servers and programs have nothing
+// Clear empties a queue and waits until the servers and programs have nothing
 // left to do, so that every round begins alike.
-func (s *Stack) Clear(ctx context.Context) error {
-	if _, err := s.channel.QueuePurge(Queue, false); err != nil {
+func (s *Stack) Clear(ctx context.Context, queue string) error {
+	if _, err := s.channel.QueuePurge(queue, false); err != nil {
 		return fmt.Errorf("purge queue: %w", err)
 	}
 	return s.quiet(ctx)
 }
 
-// Depth is how many messages are in the queue.
-func (s *Stack) Depth() (int, error) {
-	q, err := s.channel.QueueDeclarePassive(Queue, true, false, false, false, nil)
+// Depth is how many messages are in a queue.
+func (s *Stack) Depth(queue string) (int, error) {
+	q, err := s.channel.QueueDeclarePassive(queue, true, false, false, false, nil)
 	if err != nil {
 		return 0, fmt.Errorf("ask for depth of queue: %w", err)
 	}

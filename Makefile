@@ -77,7 +77,7 @@ bench-drain: $(DEVSTACK) ## Compare working off a queue, and picking up, with lo
 bench-check: $(DEVSTACK) ## Check that the comparison runs; its figures mean nothing then
 	@$(DEVSTACK) deps
 	cd bench && go vet ./... && go test -race -timeout=5m ./...
-	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch,drain,pickup --out=$(shell mktemp -u)
+	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch,delayed,drain,pickup --out=$(shell mktemp -u)
 
 .PHONY: generate
 generate: ## Generate what is generated

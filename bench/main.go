@@ -21,7 +21,7 @@ import (
 )
 
 type settings struct {
-	Measures []string      `default:"submit,batch,inflight" help:"What to measure: ${measures}."`
+	Measures []string      `default:"submit,batch,delayed,inflight" help:"What to measure: ${measures}."`
 	Clients  []int         `default:"64,1" help:"Clients that submit at the same time."`
 	Rounds   int           `default:"5" help:"How often each contender has its turn."`
 	Length   time.Duration `default:"3s" help:"How long a turn of single submissions is."`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -25,10 +26,20 @@ type Backoff struct {
 	Max time.Duration
 	// Factor is what the upper bound grows by each time, at least 1.
 	Factor float64
+	// Waits, if there are any, are the waits themselves, without jitter and in
+	// place of the other fields: the first retry comes after the first, and all
+	// retries that there is none for come after the last.
+	Waits []time.Duration
 }
 
 // Validate reports what is wrong with the backoff, joined.
 func (b Backoff) Validate() error {
+	if len(b.Waits) > 0 {
+		return errors.Join(
+			check(slices.Min(b.Waits) >= 0, "backoff: Waits must not be negative"),
+			check(b.Base == 0 && b.Max == 0 && b.Factor == 0, "backoff: Waits take the place of Base, Max and Factor"),
+		)
+	}
 	b = b.withDefaults()
 	return errors.Join(
 		check(b.Base > 0, "backoff: Base must be positive"),
@@ -39,8 +50,12 @@ func (b Backoff) Validate() error {
 
 // Delay returns how long to wait after the attempt that had the given number of
 // retries before it (0 for the first): rnd() of min(Max, Base × Factor^retry),
-// where rnd yields numbers in [0, 1). A nil rnd means [rand.Float64].
+// where rnd yields numbers in [0, 1), or what Waits says. A nil rnd means
+// [rand.Float64].
 func (b Backoff) Delay(retry int, rnd func() float64) time.Duration {
+	if n := len(b.Waits); n > 0 {
+		return b.Waits[min(max(retry, 0), n-1)]
+	}
 	if rnd == nil {
 		rnd = rand.Float64
 	}

@@ -66,3 +66,14 @@ func TestBackoffValidate(t *testing.T) {
 	}
 	require.Error(t, Backoff{Factor: math.Inf(1)}.Validate())
 }
+
+func TestWaitsAreTakenAsTheyAre(t *testing.T) {
+	t.Parallel()
+	b := Backoff{Waits: []time.Duration{time.Second, 0, time.Hour}}
+	require.NoError(t, b.Validate())
+	for retry, want := range map[int]time.Duration{-1: time.Second, 0: time.Second, 1: 0, 2: time.Hour, 3: time.Hour, 100: time.Hour} {
+		require.Equal(t, want, b.Delay(retry, nil), "retry %d", retry)
+	}
+	require.ErrorContains(t, Backoff{Waits: []time.Duration{1, -1}}.Validate(), "must not be negative")
+	require.ErrorContains(t, Backoff{Waits: []time.Duration{1}, Max: time.Hour}.Validate(), "take the place")
+}

@@ -52,6 +52,8 @@
 //   - [RetryAfter]: the next attempt comes after the time it names.
 //   - Any other error, and a panic: the next attempt comes after a [Backoff].
 //     When the retries of [WithMaxRetries] are used up, the task fails.
+//     [WithRetryOn] and [WithGiveUpOn] tell by the kind of the error which ones
+//     are not worth a retry.
 //
 // A task runs at least once. It runs again when its worker died in the middle,
 // so a function should be safe to repeat: [Token] is the same each time and

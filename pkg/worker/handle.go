@@ -33,6 +33,8 @@ type handler struct {
 	description string
 	maxRetries  int
 	backoff     Backoff
+	retryOn     []ErrorKind
+	giveUpOn    []ErrorKind
 	hard, soft  time.Duration
 	retention   time.Duration
 	input       *inputSchema

@@ -143,7 +143,8 @@ func (a *attempt) run(ctx context.Context, h *handler, t *messages.Task) {
 		if !returned {
 			// Also when the handler called runtime.Goexit, with nothing
 			// to recover.
-			r = report{err: panicError(recover(), debug.Stack())}
+			p := &PanicError{Reason: recover(), Stack: debug.Stack()}
+			r = report{err: panicError(p.Reason, p.Stack), permanent: h.hopeless(p)}
 		}
 		a.done <- r
 		if !a.state.CompareAndSwap(stateRunning, stateReturned) {
@@ -151,7 +152,7 @@ func (a *attempt) run(ctx context.Context, h *handler, t *messages.Task) {
 		}
 	}()
 	value, err := h.call(ctx, t)
-	r = newReport(value, err)
+	r = h.report(value, err)
 	returned = true
 }
 
@@ -186,13 +187,12 @@ type report struct {
 	retryAfter  *time.Duration
 }
 
-func newReport(value []byte, err error) report {
+func (h *handler) report(value []byte, err error) report {
 	if err == nil {
 		return report{value: value}
 	}
-	r := report{err: describe(err)}
+	r := report{err: describe(err), permanent: h.hopeless(err)}
 	_, r.invalid = errors.AsType[*InvalidInputError](err)
-	_, r.permanent = errors.AsType[*PermanentError](err)
 	if retry, ok := errors.AsType[*RetryError](err); ok {
 		r.retryAfter = &retry.After
 	}

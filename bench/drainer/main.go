@@ -9,23 +9,25 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
 type settings struct {
+	service.Options
+
 	Listen   string `required:"" help:"Address to serve HTTP on."`
 	AMQPURL  string `required:"" name:"amqp-url" help:"RabbitMQ."`
 	RedisURL string `required:"" name:"redis-url" help:"Redis."`
@@ -62,16 +64,11 @@ func (d *drained) ended()   { d.ends.CompareAndSwap(0, time.Now().UnixNano()) }
 
 func main() { os.Exit(start()) }
 
+// start runs it as the worker that ships is run.
 func start() int {
 	var s settings
 	kong.Parse(&s)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, s); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
+	return s.Run(func(ctx context.Context, _ *zap.Logger) error { return run(ctx, s) })
 }
 
 func run(ctx context.Context, s settings) error {

@@ -43,8 +43,11 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 
 	hardCtx, cancel := limited(context.WithValue(ctx, runningKey{}, run), limitOf(t.TimeLimit, h.hard), ErrTimeLimit)
 	defer cancel()
-	softCtx, cancelSoft := limited(hardCtx, limitOf(t.SoftTimeLimit, h.soft), ErrSoftTimeLimit)
-	defer cancelSoft()
+	softCtx := hardCtx
+	if soft := limitOf(t.SoftTimeLimit, h.soft); soft > 0 {
+		softCtx, cancel = limited(hardCtx, soft, ErrSoftTimeLimit)
+		defer cancel()
+	}
 
 	a := w.start(softCtx, h, t)
 	var r report

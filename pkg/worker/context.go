@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/tracing"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -129,13 +130,19 @@ func Token(ctx context.Context) string {
 	return ""
 }
 
-// TraceParent returns the W3C trace context that the task was submitted with,
-// empty when there is none.
+// TraceParent returns the W3C trace context for whoever the handler calls: that
+// of the span in ctx, such as [Trace] makes one of the attempt, else that which
+// the task was submitted with. It is empty when there is none, and outside of a
+// handler.
 func TraceParent(ctx context.Context) string {
-	if r := fromContext(ctx); r != nil {
-		return r.task.TraceParent
+	r := fromContext(ctx)
+	if r == nil {
+		return ""
 	}
-	return ""
+	if parent, _ := tracing.Headers(ctx); parent != "" {
+		return parent
+	}
+	return r.task.TraceParent
 }
 
 // Logger returns a logger that names the task and the attempt. It is never nil:

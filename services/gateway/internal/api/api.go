@@ -9,9 +9,11 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/tracing"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -106,6 +108,9 @@ type Options struct {
 	Log         *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer
+	// Tracer makes a span of each request and of each submission; nil for none,
+	// then the trace context of a client is handed on as it came.
+	Tracer trace.TracerProvider
 
 	// AllowedHosts are the names by which clients may address this server, in
 	// addition to localhost, 127.0.0.1 and [::1]. A port is ignored.
@@ -200,6 +205,7 @@ type API struct {
 	options  []param[submitOptions]
 	filters  []param[listQuery]
 	metrics  *metrics
+	tracer   trace.Tracer // nil for no spans
 	limiter  *limiter
 	times    batchTimes
 	batches  slots
@@ -229,6 +235,9 @@ func New(o Options) (*API, error) {
 	}
 	for _, q := range o.ForeignQueues {
 		a.foreign[q] = true
+	}
+	if o.Tracer != nil {
+		a.tracer = tracing.Tracer(o.Tracer)
 	}
 	a.limiter.show(o.Metrics)
 	e := echo.New()

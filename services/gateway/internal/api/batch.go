@@ -130,7 +130,7 @@ func newBatch(a *API, c *call) *batch {
 		api: a, timeout: c.timeout, room: newRoom(batchWindow, batchBytes),
 		order: make(chan *batchItem, batchWindow), wake: make(chan struct{}, 1),
 	}
-	b.parent, b.state = traceContext(c.request.Header)
+	b.parent, b.state = c.trace()
 	return b
 }
 
@@ -188,7 +188,10 @@ func (b *batch) prepare(ctx context.Context, it *batchItem, p piece) (s submissi
 	}
 	if err == nil {
 		s.task.TraceParent, s.task.TraceState = b.parent, b.state
-		m, err = encode(s)
+		b.api.sending(ctx, &s)
+		if m, err = encode(s); err != nil {
+			err = s.sent(err)
+		}
 	}
 	if err != nil {
 		it.problem = problemOf(err)
@@ -201,7 +204,7 @@ func (b *batch) prepare(ctx context.Context, it *batchItem, p piece) (s submissi
 func (b *batch) send(ctx context.Context, it *batchItem, s submission, m *messages.Message) {
 	defer b.finish(it)
 	defer it.keepPanic()
-	if err := s.problem(b.api.enqueue(ctx, s, m)); err != nil {
+	if err := s.sent(s.problem(b.api.enqueue(ctx, s, m))); err != nil {
 		it.problem = problemOf(err)
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -50,6 +51,7 @@ type exchange struct {
 	route     string
 	taskID    string
 	problem   *problem
+	span      trace.Span // nil without tracing
 }
 
 type exchangeKey struct{}
@@ -80,11 +82,13 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
 			a.metrics.observe(r.Method, rec.status, x, time.Since(begun))
+			x.endSpan(r.Method, rec.status)
 			if line := a.opts.Log.Check(level(rec.status, x), "request"); line != nil {
 				line.Write(fields(r, rec, x, time.Since(begun))...)
 			}
 		}()
-		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+		ctx := a.beginSpan(r.Context(), r, x)
+		next.ServeHTTP(rec, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
 	})
 }
 

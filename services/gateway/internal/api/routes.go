@@ -62,10 +62,7 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		Name: "Prefer", In: "header", Description: "wait=N waits up to N seconds for the outcome (RFC 7240).",
 		Schema: &huma.Schema{Type: huma.TypeString}, Example: "wait=20",
 	}
-	trace := &huma.Param{
-		Name: "traceparent", In: "header", Description: "W3C trace context, passed on to the worker.",
-		Schema: &huma.Schema{Type: huma.TypeString},
-	}
+	trace := traceParam()
 	key := &huma.Param{
 		Name: keyHeader, In: "header", Example: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`,
 		Description: "Makes a second try safe: however often the same request comes with this key, there is one task, and the answer is repeated " +
@@ -102,6 +99,13 @@ func (a *API) submitRoutes(h huma.API, d *documenter) {
 		Description: "Envelopes in, an answer per item out, in the same order and while the rest is still being sent. 200 says that the batch is being read; look at the status of every item.",
 		Parameters:  []*huma.Param{timeout, trace}, Responses: responses,
 	}, body, a.submitBatch)
+}
+
+func traceParam() *huma.Param {
+	return &huma.Param{
+		Name: "traceparent", In: "header", Description: "W3C trace context, passed on to the worker.",
+		Schema: &huma.Schema{Type: huma.TypeString},
+	}
 }
 
 func (a *API) steerRoutes(h huma.API, d *documenter) {

@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
@@ -23,6 +24,8 @@ type submission struct {
 	timeout time.Duration
 	// single tells a submission of its own from an item of a batch.
 	single bool
+	// span is that of the submission while it is sent, nil without tracing.
+	span trace.Span
 }
 
 // submitNamed is POST /v1/tasks/{name}: the body is the task's own input.
@@ -101,7 +104,7 @@ func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error)
 	}
 	exchangeOf(ctx).taskID = t.ID
 	s.timeout, s.single = c.timeout, true
-	t.TraceParent, t.TraceState = traceContext(c.request.Header)
+	t.TraceParent, t.TraceState = c.trace()
 	watch := a.watch(t.ID, s.wait)
 	defer watch.stop()
 	record, err := a.send(ctx, c.held, s)
@@ -131,13 +134,14 @@ func (a *API) send(ctx context.Context, h *held, s submission) (*messages.Result
 // publish returns when the broker has confirmed the message, or a problem that
 // says what is known about it.
 func (a *API) publish(ctx context.Context, s submission) error {
+	a.sending(ctx, &s)
 	m, err := encode(s)
 	if err != nil {
-		return err
+		return s.sent(err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, a.opts.PublishTimeout))
 	defer cancel()
-	return s.problem(a.enqueue(bounded, s, m))
+	return s.sent(s.problem(a.enqueue(bounded, s, m)))
 }
 
 func encode(s submission) (*messages.Message, error) {
@@ -198,30 +202,3 @@ func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 
 // location is where a task can be read.
 func location(id string) string { return "/v1/tasks/" + url.PathEscape(id) }
-
-// traceContext returns the W3C trace context of a request. What is malformed
-// is left out: the trace begins anew then, as the recommendation asks.
-func traceContext(h http.Header) (parent, state string) {
-	parent = h.Get("Traceparent")
-	if !validTraceParent(parent) {
-		return "", ""
-	}
-	const longest = 512
-	state = strings.Join(h.Values("Tracestate"), ",")
-	if len(state) > longest || strings.ContainsFunc(state, func(r rune) bool { return r < ' ' || r > '~' }) {
-		state = ""
-	}
-	return parent, state
-}
-
-// validTraceParent checks version-trace-parent-flags: 2, 32, 16 and 2 lower-case
-// hex digits, of which trace and parent are not all zero.
-func validTraceParent(s string) bool {
-	if len(s) != 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
-		return false
-	}
-	if strings.Trim(strings.ReplaceAll(s, "-", ""), "0123456789abcdef") != "" || strings.Count(s, "-") != 3 {
-		return false
-	}
-	return s[:2] != "ff" && strings.Trim(s[3:35], "0") != "" && strings.Trim(s[36:52], "0") != ""
-}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/internal/version"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
@@ -49,6 +50,11 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return fmt.Errorf("LOVAGE_REDIS_URL: %w", err)
 	}
 	defer func() { _ = client.Close() }()
+	spans, err := service.NewTracing(ctx, "lovage-gateway", log.Named("tracing"))
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	defer spans.Stop(ctx)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_LISTEN: %w", err)
@@ -69,7 +75,10 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
-		}, func() float64 { return float64(recorder.Dropped()) }))
+		}, func() float64 { return float64(recorder.Dropped()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "lovage_spans_dropped_total", Help: "Spans that were not exported, because too many waited or the collector did not take them.",
+		}, func() float64 { return float64(spans.Dropped()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
@@ -78,7 +87,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Catalog: catalog{store, publisher}, Keys: keys{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
-		Version: version.String(), Metrics: registry,
+		Version: version.String(), Metrics: registry, Tracer: spans.Provider(),
 	})
 	if err != nil {
 		return err

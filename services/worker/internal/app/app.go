@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/worker"
 	"github.com/lovage-mq/lovage/services/worker/internal/tasks"
@@ -83,10 +84,20 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
+	spans, err := service.NewTracing(ctx, "lovage-worker", log.Named("tracing"))
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	defer spans.Stop(ctx)
+	var around []worker.Middleware
+	if p := spans.Provider(); p != nil {
+		around = append(around, worker.Trace(p), worker.Recover())
+	}
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
 		RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
-		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout, Log: log.Named("worker"),
+		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout,
+		Middleware: around, Log: log.Named("worker"),
 	})
 	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {
 		return err

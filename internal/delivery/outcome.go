@@ -23,6 +23,9 @@ type Outcome struct {
 	// Retention is how long the outcome is kept, unless the message says
 	// otherwise; the store's TTL when zero.
 	Retention time.Duration
+	// PackAbove is the size of a Value in bytes above which it is stored
+	// compressed; never when zero.
+	PackAbove int
 }
 
 // next is the successor that the outcome asks for.

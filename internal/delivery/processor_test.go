@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -223,6 +224,20 @@ func TestOutcomeIsStoredBeforeTheAck(t *testing.T) {
 	r := b.record(task.ID)
 	require.Equal(t, "w1", r.Worker)
 	require.JSONEq(t, `[1]`, string(r.Value))
+}
+
+func TestLargeResultIsStoredCompressedWhereThatIsWanted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	value := []byte(`"` + strings.Repeat("large ", 1000) + `"`)
+	for above, packed := range map[int]bool{0: false, len(value): false, len(value) - 1: true} {
+		task := newTask()
+		b.process(task, delivery.Outcome{State: messages.Success, Value: value, PackAbove: above})
+		require.JSONEq(t, string(value), string(b.record(task.ID).Value), "whoever reads it does not notice")
+		stored, err := b.client.Get(t.Context(), messages.ResultKey(task.ID)).Result()
+		require.NoError(t, err)
+		require.Equal(t, packed, len(stored) < len(value)/2)
+	}
 }
 
 func TestRetryIsConfirmedBeforeTheAck(t *testing.T) {

@@ -22,6 +22,9 @@ func (p *Processor) base(t *task, s messages.State) *messages.Result {
 func (p *Processor) record(t *task, o Outcome) *messages.Result {
 	r := p.base(t, o.State)
 	r.Value, r.Error, r.Reason = o.Value, o.Err, o.Reason
+	if o.PackAbove > 0 && len(o.Value) > o.PackAbove && !t.IgnoreResult {
+		r.Pack()
+	}
 	switch {
 	case o.State == messages.Retry:
 		r.NextAttempt = time.Now().Add(o.RetryIn)

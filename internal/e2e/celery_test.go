@@ -41,6 +41,7 @@ func TestACeleryClientGetsItsResultsFromOurWorker(t *testing.T) {
 		"exception":     `{"type": "Error", "args": ["no such customer: Zoë"]}`,
 		"retry":         `3`,
 		"big":           `200000`,
+		"small":         `"xxxxxxxxxx"`,
 		"expires":       `["revoked", "expired", "REVOKED"]`,
 		"ignore_result": `"PENDING"`,
 		"many":          `4950`,
@@ -50,6 +51,11 @@ func TestACeleryClientGetsItsResultsFromOurWorker(t *testing.T) {
 	require.Equal(t, "[1.5, 1e+300, -0.1, 3.0]", string(got["float"]), "to the letter")
 	require.Equal(t, "9223372036854775809", string(got["bigint"]), "to the letter")
 	require.Contains(t, string(got["unknown"]), "NotRegistered")
+	var packed [2]any
+	require.NoError(t, json.Unmarshal(got["packed"], &packed))
+	require.Equal(t, true, packed[1], "%s", got["packed"])
+	id, _ := packed[0].(string)
+	require.Len(t, string(s.task(id).Result), 200_002, "the API shows the plain result")
 	var late float64
 	require.NoError(t, json.Unmarshal(got["eta"], &late))
 	require.GreaterOrEqual(t, late, 0.0, "never early")

@@ -18,7 +18,8 @@ var ErrNotResult = errors.New("not a task result")
 // The state may be any, Celery lets tasks make up their own. Properties other
 // than status and task_id may be missing or malformed: they are then empty.
 // The error wraps [ErrNotResult]. The raw fields of the result are parts of
-// raw, which must not be changed afterwards.
+// raw, which must not be changed afterwards. A packed Value stays packed until
+// [Result.Unpack].
 //
 // Python writes NaN, Infinity and -Infinity as bare words, which are not JSON.
 // In a record they are read as null, as JavaScript writes them: the task has
@@ -54,7 +55,7 @@ type properties struct {
 	status, value, traceback, children, dateDone, groupID, parentID []byte
 	name, args, kwargs, worker, retries, queue                      []byte
 	rootID, run, progress, dateCreated, dateStarted, nextAttempt    []byte
-	eta, expires, taskID, deadReason                                []byte
+	eta, expires, taskID, deadReason, encoding, size                []byte
 }
 
 func readProperties(raw []byte) *properties {
@@ -114,6 +115,10 @@ func (p *properties) slot(name string) *[]byte {
 		return &p.eta
 	case "expires":
 		return &p.expires
+	case "result_encoding":
+		return &p.encoding
+	case "result_size":
+		return &p.size
 	case "task_id":
 		return &p.taskID
 	}
@@ -138,6 +143,8 @@ func (p *properties) result() *Result {
 	case out.State.hasError():
 		out.Error = taskError(p.value, str(p.traceback))
 	case out.State == Progress && out.Progress != nil:
+	case out.State == Success && str(p.encoding) == packedEncoding && str(p.value) != "":
+		out.Packed, out.PackedSize = []byte(str(p.value)), whole(p.size)
 	default:
 		out.Value = orDefault(p.value, "null")
 	}

@@ -41,6 +41,8 @@ type resultRecord struct {
 	NextAttempt string        `json:"next_attempt,omitempty"`
 	ETA         string        `json:"eta,omitempty"`
 	Expires     string        `json:"expires,omitempty"`
+	Encoding    string        `json:"result_encoding,omitempty"`
+	Size        int           `json:"result_size,omitempty"`
 	TaskID      string        `json:"task_id"`
 }
 
@@ -69,6 +71,7 @@ type errorRecord struct {
 // The property "result" is the Error in the states RETRY, FAILURE and REVOKED
 // (one is made up where it is missing, since Python cannot read such a record
 // without), the Progress in state PROGRESS when it is set, and Value otherwise.
+// A packed Value is a string there, and the record says how to read it.
 // A STARTED without a Value names this process and the Worker. DateDone is
 // written in final states only, and Celery's extended fields (name, args, kwargs,
 // worker, retries, queue) all or none.
@@ -111,6 +114,9 @@ func newResultRecord(r *Result) (*resultRecord, error) {
 		DateCreated: formatTime(r.DateCreated), DateStarted: formatTime(r.DateStarted),
 		NextAttempt: formatTime(r.NextAttempt), ETA: formatTime(r.ETA), Expires: formatTime(r.Expires),
 		TaskID: r.TaskID,
+	}
+	if r.packed() {
+		record.Encoding, record.Size = packedEncoding, r.PackedSize
 	}
 	if r.Error != nil {
 		record.Traceback = orNull(r.Error.Traceback)
@@ -194,6 +200,8 @@ func resultValue(r *Result) (json.RawMessage, error) {
 		return marshal(newErrorRecord(r))
 	case r.State == Progress && r.Progress != nil:
 		return marshal(r.Progress)
+	case r.packed():
+		return marshal(string(r.Packed))
 	case r.State == Started && len(r.Value) == 0:
 		return marshal(struct {
 			PID      int    `json:"pid"`

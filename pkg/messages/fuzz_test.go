@@ -126,12 +126,17 @@ func FuzzDecodeResult(f *testing.F) {
 	f.Add(full)
 	f.Add([]byte(`{"status": "FAILURE", "task_id": "a", "result": {"exc_type": "A", "exc_message": "x"}}`))
 	f.Add([]byte(`{"status": "SUCCESS", "task_id": "a", "result": [NaN, -Infinity]}`))
+	f.Add([]byte(`{"status": "SUCCESS", "task_id": "a", "result": "eJw=", "result_encoding": "zlib+base64", "result_size": 3}`))
 	f.Add([]byte(`{"status": "PROGRESS", "task_id": "a", "result": 1, "progress": {"current": 1, "meta": null}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		first, err := messages.DecodeResult(raw)
 		if err != nil {
 			require.ErrorIs(t, err, messages.ErrNotResult)
 			return
+		}
+		unpacked := *first
+		if err := unpacked.Unpack(); err != nil {
+			require.ErrorIs(t, err, messages.ErrNotResult)
 		}
 		once, err := messages.EncodeResult(first)
 		require.NoError(t, err)

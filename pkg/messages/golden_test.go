@@ -98,6 +98,9 @@ func TestGoldenResults(t *testing.T) {
 		"result-success": with(func(r *messages.Result) {
 			r.State, r.Value, r.DateDone = messages.Success, json.RawMessage(`{"sum":3}`), at.Add(2*time.Second)
 		}),
+		"result-packed": with(func(r *messages.Result) {
+			r.State, r.Packed, r.PackedSize, r.DateDone = messages.Success, []byte("eJyrVspMUbIy1FEqSa0oUbJSSkxKhiClWgBylgia"), 27, at.Add(2*time.Second)
+		}),
 		"result-failure": with(func(r *messages.Result) {
 			r.State, r.Error, r.Reason, r.DateDone = messages.Failure, failure, messages.ReasonRetriesExhausted, at.Add(2*time.Second)
 		}),

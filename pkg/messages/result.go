@@ -14,6 +14,11 @@ type Result struct {
 	// Value is the result of a SUCCESS, the meta data of a PROGRESS or
 	// STARTED, and empty when Error is set. Raw JSON.
 	Value json.RawMessage
+	// Packed is the Value of a SUCCESS in the compressed form in which it is
+	// stored, empty for any other; PackedSize is the size of that Value.
+	// [Result.Pack] and [Result.Unpack] lead from one to the other.
+	Packed     []byte
+	PackedSize int
 	// Error says why a RETRY, FAILURE or REVOKED came about.
 	Error *TaskError
 	// Reason is set when the task became a dead letter. Written as

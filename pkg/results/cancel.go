@@ -58,7 +58,7 @@ func (s *Store) tryCancel(ctx context.Context, id string) (*messages.Result, Can
 	if err != nil {
 		return nil, "", storeError("cancel task", err)
 	}
-	r, err := messages.DecodeResult([]byte(seen))
+	r, err := decode([]byte(seen))
 	if err != nil {
 		return nil, "", fmt.Errorf("cancel task: %w", err)
 	}

@@ -66,15 +66,25 @@ func (s *Store) Get(ctx context.Context, id string) (*messages.Result, error) {
 	if err != nil {
 		return nil, storeError("get result", err)
 	}
-	r, err := messages.DecodeResult(record)
+	r, err := decode(record)
 	if err != nil {
 		return nil, fmt.Errorf("get result: %w", err)
 	}
 	return r, nil
 }
 
+// decode reads a record with its result, also where that is packed.
+func decode(record []byte) (*messages.Result, error) {
+	r, err := messages.DecodeResult(record)
+	if err == nil {
+		err = r.Unpack()
+	}
+	return r, err
+}
+
 // List returns up to limit tasks (at most 500), newest first, from the cursor
-// of an earlier page on; the cursor is empty for the first page. What arrives
+// of an earlier page on; the cursor is empty for the first page. Packed results
+// stay packed: only [Store.Get] unpacks. What arrives
 // between two pages is on neither, and nothing is on two. One call reads 5,000
 // records at most: a page may be short, even empty, and still have a Next.
 //

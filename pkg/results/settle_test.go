@@ -2,6 +2,7 @@ package results_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,4 +181,29 @@ func TestSettleEntersAFinalStateInTheIndexOnce(t *testing.T) {
 	r := record("u", messages.Failure, "A")
 	require.NoError(t, s.Settle(t.Context(), results.Settlement{Attempt: b, Token: "A", Result: r}))
 	require.InDelta(t, r.DateCreated.UnixMilli(), client.ZScore(t.Context(), "lovage:index", "u").Val(), 0)
+}
+
+func TestPackedResultIsUnpackedForWhoeverAsksForIt(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	a := messages.Attempt{ID: "t"}
+	claim(t, s, a, "A")
+	r := record("t", messages.Success, "A")
+	value := []byte(`"` + strings.Repeat("large ", 1000) + `"`)
+	r.Value = value
+	r.Pack()
+	require.NoError(t, s.Settle(t.Context(), results.Settlement{Attempt: a, Token: "A", Result: r}))
+
+	got, err := s.Get(t.Context(), "t")
+	require.NoError(t, err)
+	require.JSONEq(t, string(value), string(got.Value))
+	ended, outcome, err := s.Cancel(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, results.CancelEnded, outcome)
+	require.JSONEq(t, string(value), string(ended.Value))
+	page, err := s.List(t.Context(), results.Filter{}, "", 10)
+	require.NoError(t, err)
+	require.Len(t, page.Results, 1)
+	require.Empty(t, page.Results[0].Value, "a list of many would be too much")
+	require.Equal(t, len(value), page.Results[0].PackedSize)
 }

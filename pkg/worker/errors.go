@@ -70,6 +70,18 @@ func RetryAfter(d time.Duration, err error) error {
 	return &RetryError{After: max(d, 0), Err: err}
 }
 
+// ResultTooLargeError says that a handler has returned more than may be stored.
+// The task fails for good.
+type ResultTooLargeError struct {
+	// Size is that of the result in JSON, Limit is [Options].MaxResult, in bytes.
+	Size, Limit int
+}
+
+func (e *ResultTooLargeError) Error() string {
+	return fmt.Sprintf("the result has %d bytes, the limit is %d (MaxResult of the worker's options, LOVAGE_MAX_RESULT): "+
+		"store it elsewhere and return where it is", e.Size, e.Limit)
+}
+
 // InvalidInputError lists every field of a task's input that breaks the task's
 // schema. Such a task fails without having run.
 type InvalidInputError struct {

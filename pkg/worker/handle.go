@@ -17,9 +17,6 @@ import (
 // not say otherwise.
 const DefaultMaxRetries = 3
 
-// maxResult bounds a result. Redis takes more, but not within a second.
-const maxResult = 64 << 20
-
 // maxNameLength leaves room for what the broker and Redis put around a name.
 const maxNameLength = 200
 
@@ -37,8 +34,10 @@ type handler struct {
 	giveUpOn    []ErrorKind
 	hard, soft  time.Duration
 	retention   time.Duration
-	input       *inputSchema
-	output      json.RawMessage
+	// compressAbove is [Options].CompressAbove or the task's own.
+	compressAbove int
+	input         *inputSchema
+	output        json.RawMessage
 	// call decodes the input, runs the user's function and encodes what it
 	// returned, within the worker's middleware. All of it may panic: users
 	// write decoders and encoders too.
@@ -80,10 +79,17 @@ func newHandler[In, Out any](w *Worker, name string, fn func(context.Context, In
 	}
 	h := &handler{
 		name: name, queue: w.opts.Queue, maxRetries: DefaultMaxRetries,
-		input: input, output: output,
+		compressAbove: w.opts.CompressAbove, input: input, output: output,
 	}
 	h.call = chain(w.opts.Middleware, func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {
-		return call(ctx, t, input, fn)
+		value, err := call(ctx, t, input, fn)
+		if err == nil {
+			err = checkResult(value, w.opts.MaxResult)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return value, nil
 	})
 	return h, h.apply(opts)
 }
@@ -99,9 +105,6 @@ func call[In, Out any](ctx context.Context, t *messages.Task, schema *inputSchem
 		return nil, err
 	}
 	value, err := json.Marshal(out)
-	if err == nil {
-		err = checkResult(value, maxResult)
-	}
 	if err != nil {
 		return nil, Permanent(fmt.Errorf("encode result: %w", err))
 	}
@@ -112,10 +115,10 @@ func call[In, Out any](ctx context.Context, t *messages.Task, schema *inputSchem
 // stored would come back for ever.
 func checkResult(value []byte, limit int) error {
 	if len(value) > limit {
-		return fmt.Errorf("it has %d bytes, the limit is %d", len(value), limit)
+		return Permanent(&ResultTooLargeError{Size: len(value), Limit: limit})
 	}
 	if !utf8.Valid(value) {
-		return errors.New("it is not UTF-8")
+		return Permanent(errors.New("encode result: it is not UTF-8"))
 	}
 	return nil
 }
@@ -194,6 +197,16 @@ func WithRetention(d time.Duration) HandleOption {
 	return func(h *handler) error {
 		h.retention = d
 		return check(d >= time.Second, "the retention must be at least 1s")
+	}
+}
+
+// WithCompression stores results of the task compressed when they have more than
+// so many bytes, instead of [Options].CompressAbove; 0 for never. Celery clients
+// do not read such a result: see there.
+func WithCompression(above int) HandleOption {
+	return func(h *handler) error {
+		h.compressAbove = above
+		return check(above >= 0, "the size of a result must not be negative")
 	}
 }
 

@@ -57,7 +57,7 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 		r = a.await(grace, run.log)
 	}
 	o := h.conclude(t, r, context.Cause(hardCtx), context.Cause(softCtx))
-	o.Retention = h.retention
+	o.Retention, o.PackAbove = h.retention, h.compressAbove
 	return o
 }
 

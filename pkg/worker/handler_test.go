@@ -206,7 +206,11 @@ func TestOutcomes(t *testing.T) {
 func TestResultsAreBounded(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, checkResult([]byte(`"12"`), 4))
-	require.EqualError(t, checkResult([]byte(`"123"`), 4), "it has 5 bytes, the limit is 4")
+	err := checkResult([]byte(`"123"`), 4)
+	require.EqualError(t, err, "the result has 5 bytes, the limit is 4 (MaxResult of the worker's options, LOVAGE_MAX_RESULT): "+
+		"store it elsewhere and return where it is")
+	var permanent *PermanentError
+	require.ErrorAs(t, err, &permanent)
 }
 
 func TestRetryWaitsForTheBackoff(t *testing.T) {

@@ -74,6 +74,14 @@ type Options struct {
 	ConsumerTimeout time.Duration
 	// ResultTTL is how long a result is kept; 24 h when zero.
 	ResultTTL time.Duration
+	// MaxResult is how many bytes of JSON a result may have; 64 MiB, which is the
+	// most, when zero. A task that returns more fails for good.
+	MaxResult int
+	// CompressAbove is how many bytes a result may have to be stored as it is. A
+	// larger one is stored compressed, where that makes it smaller; none when
+	// zero. The HTTP API and package results read both alike, and Celery clients
+	// do not: to them such a result is a string, the zlib of its JSON in base64.
+	CompressAbove int
 	// Name identifies this start of the worker; "host-pid-random" when empty.
 	// Two live workers must not share one.
 	Name string
@@ -98,6 +106,8 @@ func (o Options) Validate() error {
 		check(o.Drain > 0, "Drain: must be positive"),
 		check(o.Lease >= time.Second, "Lease: must be at least 1s"),
 		check(o.ResultTTL >= time.Second, "ResultTTL: must be at least 1s"),
+		check(o.MaxResult > 0 && o.MaxResult <= messages.ResultLimit, fmt.Sprintf("MaxResult: must be from 1 to %d", messages.ResultLimit)),
+		check(o.CompressAbove >= 0, "CompressAbove: must not be negative"),
 		check(len(o.Name) <= 255, "Name: must have at most 255 bytes"),
 	)
 }
@@ -120,6 +130,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ResultTTL == 0 {
 		o.ResultTTL = DefaultResultTTL
+	}
+	if o.MaxResult == 0 {
+		o.MaxResult = messages.ResultLimit
 	}
 	if o.Name == "" {
 		o.Name = uniqueName()

@@ -20,6 +20,8 @@ func TestOptionsDefaults(t *testing.T) {
 	require.Equal(t, 30*time.Second, o.Drain)
 	require.Equal(t, 15*time.Second, o.Lease)
 	require.Equal(t, 24*time.Hour, o.ResultTTL)
+	require.Equal(t, 64<<20, o.MaxResult)
+	require.Zero(t, o.CompressAbove)
 	require.Regexp(t, `^.+-\d+-[0-9a-f]{8}$`, o.Name)
 	require.NotNil(t, o.Log)
 	first, second := New(Options{}), New(Options{})
@@ -38,10 +40,10 @@ func TestOptionsValidate(t *testing.T) {
 
 	err := Options{
 		AMQPURL: "http://user:geheim@x", RedisURL: "user:geheim@x", Queue: "a b", Concurrency: -1,
-		Drain: -1, Lease: 1, ResultTTL: 1, Name: string(make([]byte, 300)),
+		Drain: -1, Lease: 1, ResultTTL: 1, MaxResult: 64<<20 + 1, CompressAbove: -1, Name: string(make([]byte, 300)),
 	}.Validate()
 
-	for _, field := range []string{"AMQPURL: must start with amqp://", "RedisURL: must start with redis://", "Queue:", "Concurrency:", "Drain:", "Lease:", "ResultTTL:", "Name:"} {
+	for _, field := range []string{"AMQPURL: must start with amqp://", "RedisURL: must start with redis://", "Queue:", "Concurrency:", "Drain:", "Lease:", "ResultTTL:", "MaxResult:", "CompressAbove:", "Name:"} {
 		require.ErrorContains(t, err, field)
 	}
 	require.NotContains(t, err.Error(), "geheim", "an error must not show a password")

@@ -56,6 +56,9 @@ func main() {
 	worker.Handle(w, "interop.big", func(_ context.Context, in numberIn) (string, error) {
 		return strings.Repeat("x", int(in.N)), nil
 	})
+	worker.Handle(w, "interop.packed", func(_ context.Context, in numberIn) (string, error) {
+		return strings.Repeat("x", int(in.N)), nil
+	}, worker.WithCompression(1000))
 	worker.Handle(w, "interop.now", func(context.Context, struct{}) (float64, error) {
 		return float64(time.Now().UnixMicro()) / 1e6, nil
 	})

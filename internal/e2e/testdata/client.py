@@ -1,8 +1,10 @@
 """A Celery client whose tasks are run by a worker of ours. Prints what it got."""
+import base64
 import datetime
 import json
 import os
 import time
+import zlib
 
 from celery import Celery
 from celery.exceptions import TaskRevokedError
@@ -43,6 +45,16 @@ case("compressed", lambda: call("interop.echo", text, compression="gzip").get(ti
 case("long header", lambda: call("interop.echo", 1, headers={"big": 2**40}).get(timeout=30)["a"])
 case("exception", lambda: call("interop.fail").get(timeout=30))
 case("retry", lambda: call("interop.flaky", 2).get(timeout=30))
+
+
+def packed():
+    """A compressed result is a string to Celery, and this is how to read it."""
+    result = call("interop.packed", 200_000)
+    return [result.id, json.loads(zlib.decompress(base64.b64decode(result.get(timeout=30)))) == "x" * 200_000]
+
+
+case("packed", packed)
+case("small", lambda: call("interop.packed", 10).get(timeout=30))
 case("big", lambda: len(call("interop.big", 200_000).get(timeout=30)))
 
 

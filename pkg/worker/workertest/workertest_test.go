@@ -3,6 +3,7 @@ package workertest_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,31 @@ func TestWhatNoRetryMendsIsADeadLetter(t *testing.T) {
 		require.Len(t, run.Attempts, 1)
 	}
 	require.Equal(t, messages.ReasonUnknownTask, workertest.Do(t, tasks(), "nobody's", in{}).Reason)
+}
+
+func TestResultsAreBoundedAndCompressed(t *testing.T) {
+	t.Parallel()
+	w := worker.New(worker.Options{MaxResult: 1002, CompressAbove: 1})
+	text := func(_ context.Context, in struct {
+		N int `json:"n"`
+	},
+	) (string, error) {
+		return strings.Repeat("x", in.N), nil
+	}
+	worker.Handle(w, "text", text)
+	worker.Handle(w, "plain", text, worker.WithCompression(0))
+	for _, name := range []string{"text", "plain"} {
+		run := workertest.Do(t, w, name, map[string]int{"n": 1000})
+		var got string
+		run.Decode(&got)
+		require.Len(t, got, 1000)
+		run = workertest.Do(t, w, name, map[string]int{"n": 1001})
+		require.Equal(t, messages.ReasonPermanent, run.Reason)
+		require.Equal(t, "ResultTooLargeError", run.Error.Type)
+		require.Contains(t, run.Error.Message, "1003 bytes, the limit is 1002")
+		require.Contains(t, run.Error.Message, "MaxResult")
+	}
+	require.Panics(t, func() { worker.Handle(w, "wrong", text, worker.WithCompression(-1)) })
 }
 
 func TestLimitsHold(t *testing.T) {

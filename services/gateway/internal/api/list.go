@@ -93,14 +93,16 @@ func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 	}
 	out := taskList{Tasks: make([]*task, 0, len(page.Results)), NextCursor: text(page.Next)}
 	for _, r := range page.Results {
-		out.Tasks = append(out.Tasks, listed(newTask(r)))
+		out.Tasks = append(out.Tasks, listed(r))
 	}
 	return jsonReply(http.StatusOK, out)
 }
 
 // listed leaves a long result out: 200 of them would be too much for one answer.
-func listed(t *task) *task {
-	if len(t.Result) > longestListed {
+// One that is stored compressed is long.
+func listed(r *messages.Result) *task {
+	t := newTask(r)
+	if len(t.Result) > longestListed || len(r.Packed) > 0 {
 		t.Result, t.ResultOmitted = nil, true
 	}
 	return t

@@ -32,6 +32,8 @@ type Config struct {
 	AMQPKeyFile     string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	RedisURL        string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
 	ResultTTL       time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
+	MaxResult       int           `name:"max-result" env:"LOVAGE_MAX_RESULT" default:"67108864" help:"Largest result in bytes of JSON."`
+	CompressAbove   int           `name:"compress-above" env:"LOVAGE_COMPRESS_ABOVE" default:"0" help:"Results of more bytes are stored compressed, which Celery clients do not read; 0 for none."`
 	Queue           string        `env:"LOVAGE_QUEUE" default:"default" help:"Queue of the built-in tasks."`
 	StrictOrder     []string      `name:"strict-order" env:"LOVAGE_STRICT_ORDER" help:"Queues from which the built-in tasks are taken, the first one first: one only while all before it are empty. Names --queue too."`
 	Concurrency     int           `env:"LOVAGE_CONCURRENCY" default:"10" help:"How many tasks run at the same time."`
@@ -61,6 +63,12 @@ func (c Config) Validate() error {
 	}
 	if c.Concurrency < 1 || c.Concurrency > 10_000 {
 		errs = append(errs, fmt.Errorf("LOVAGE_CONCURRENCY: must be from 1 to 10000, is %d", c.Concurrency))
+	}
+	if c.MaxResult < 1 || c.MaxResult > messages.ResultLimit {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_RESULT: must be from 1 to %d, is %d", messages.ResultLimit, c.MaxResult))
+	}
+	if c.CompressAbove < 0 {
+		errs = append(errs, fmt.Errorf("LOVAGE_COMPRESS_ABOVE: must not be negative, is %d", c.CompressAbove))
 	}
 	for _, d := range []struct {
 		name         string
@@ -97,7 +105,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
 		RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout,
-		Middleware: around, Log: log.Named("worker"),
+		MaxResult: c.MaxResult, CompressAbove: c.CompressAbove, Middleware: around, Log: log.Named("worker"),
 	})
 	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {
 		return err

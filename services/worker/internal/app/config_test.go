@@ -65,8 +65,8 @@ func documentedSettings(t *testing.T, headings ...string) map[string]setting {
 
 func TestEverySettingThatIsWrongIsNamed(t *testing.T) {
 	t.Parallel()
-	err := Config{Queue: "x.dead", StrictOrder: []string{"a"}}.Validate()
-	for _, name := range []string{"LOVAGE_QUEUE", "LOVAGE_STRICT_ORDER", "LOVAGE_CONCURRENCY", "LOVAGE_DRAIN", "LOVAGE_LEASE", "LOVAGE_RESULT_TTL", "LOVAGE_SLEEP_MAX"} {
+	err := Config{Queue: "x.dead", StrictOrder: []string{"a"}, CompressAbove: -1}.Validate()
+	for _, name := range []string{"LOVAGE_QUEUE", "LOVAGE_STRICT_ORDER", "LOVAGE_MAX_RESULT", "LOVAGE_COMPRESS_ABOVE", "LOVAGE_CONCURRENCY", "LOVAGE_DRAIN", "LOVAGE_LEASE", "LOVAGE_RESULT_TTL", "LOVAGE_SLEEP_MAX"} {
 		require.ErrorContains(t, err, name)
 	}
 }

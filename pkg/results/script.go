@@ -50,10 +50,23 @@ var completeKeyLua string
 //go:embed lua/releasekey.lua
 var releaseKeyLua string
 
+//go:embed lua/beginoperation.lua
+var beginOperationLua string
+
+//go:embed lua/takeoperation.lua
+var takeOperationLua string
+
+//go:embed lua/saveoperation.lua
+var saveOperationLua string
+
+//go:embed lua/canceloperation.lua
+var cancelOperationLua string
+
 // scripts are the Lua scripts with their digests.
 type scripts struct {
 	claim, begin, renew, release, progress, settle, done, forget, cancel, restart *redis.Script
 	reserveKey, completeKey, releaseKey                                           *redis.Script
+	beginOperation, takeOperation, saveOperation, cancelOperation                 *redis.Script
 }
 
 func newScripts() scripts {
@@ -72,6 +85,11 @@ func newScripts() scripts {
 		reserveKey:  redis.NewScript(reserveKeyLua),
 		completeKey: redis.NewScript(completeKeyLua),
 		releaseKey:  redis.NewScript(releaseKeyLua),
+
+		beginOperation:  redis.NewScript(beginOperationLua),
+		takeOperation:   redis.NewScript(takeOperationLua),
+		saveOperation:   redis.NewScript(saveOperationLua),
+		cancelOperation: redis.NewScript(cancelOperationLua),
 	}
 }
 

@@ -92,7 +92,8 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues and Depths are required.
+// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
+// OperationLeases are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
@@ -105,7 +106,11 @@ type Options struct {
 	DeadLetters DeadLetters
 	Queues      Queues
 	Depths      Depths
-	Log         *zap.Logger
+
+	Operations      Operations
+	OperationLeases OperationLeases
+
+	Log *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer
 	// Tracer makes a span of each request and of each submission; nil for none,
@@ -183,6 +188,8 @@ func (o Options) validate() error {
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},
 		{"Keys", o.Keys == nil},
+		{"Operations", o.Operations == nil},
+		{"OperationLeases", o.OperationLeases == nil},
 	}
 	var errs []error
 	for _, r := range required {
@@ -193,8 +200,8 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// API is the HTTP API. It is an [http.Handler]; [API.Run] keeps its copies of the
-// catalog and of the states of the queues fresh. Use [New].
+// API is the HTTP API. It is an [http.Handler]; [API.Run] does what goes on
+// beside the requests. Use [New].
 type API struct {
 	opts     Options
 	handler  http.Handler
@@ -211,6 +218,11 @@ type API struct {
 	batches  slots
 	draining chan struct{}
 	drain    sync.Once
+
+	operating      slots         // of the operations here
+	begun          chan *work    // those that begin here
+	rested         chan struct{} // closed when nobody works on any more
+	operationTimes operationTimes
 }
 
 // New builds the API and starts nothing. It fails when a required option is
@@ -232,6 +244,11 @@ func New(o Options) (*API, error) {
 		limiter:  newLimiter(o.MaxInFlight),
 		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
+
+		operating:      make(slots, operationsTogether),
+		begun:          make(chan *work),
+		rested:         make(chan struct{}),
+		operationTimes: defaultOperationTimes(),
 	}
 	for _, q := range o.ForeignQueues {
 		a.foreign[q] = true
@@ -255,15 +272,27 @@ func New(o Options) (*API, error) {
 // timeouts of the [Options].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// Run keeps the copies of what is in the store fresh and blocks until ctx ends; it
-// returns nil then.
+// Run keeps the copies of what is in the store fresh, and works on operations
+// until [API.Drain]. It blocks until ctx ends, and returns nil then. It may be
+// called once.
 func (a *API) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.catalog.run(ctx) })
 	g.Go(func() error { return a.states.run(ctx) })
+	g.Go(func() error { return a.runOperations(ctx) })
 	return g.Wait()
 }
 
-// Drain makes /readyz answer 503 and ends every "Prefer: wait", so that the
-// server can stop. All else goes on. It may be called more than once.
+// Drain makes /readyz answer 503, ends every "Prefer: wait" and gives the
+// operations back, so that the server can stop. All else goes on. It may be
+// called more than once.
 func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
+
+// Rest blocks until [API.Run] works on no operation any more, as after
+// [API.Drain], or until ctx ends.
+func (a *API) Rest(ctx context.Context) {
+	select {
+	case <-a.rested:
+	case <-ctx.Done():
+	}
+}

@@ -63,7 +63,7 @@ func (r *room) leave(items, bytes int) {
 	}
 }
 
-// slots bound what all batches have in flight together.
+// slots bound what is in flight together.
 type slots chan struct{}
 
 // enter waits for a slot; false when ctx ended first.
@@ -72,6 +72,16 @@ func (s slots) enter(ctx context.Context) bool {
 	case s <- struct{}{}:
 		return true
 	case <-ctx.Done():
+		return false
+	}
+}
+
+// tryEnter takes a slot if one is free.
+func (s slots) tryEnter() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
 		return false
 	}
 }

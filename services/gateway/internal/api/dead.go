@@ -82,10 +82,9 @@ type deadGroups struct {
 type deadQuery struct {
 	name, reason, group string
 	since, until        time.Time
-	limit               int
+	limit, rate         int
 	cursor              string
 	all, dryRun         bool
-	rate                float64
 }
 
 // selective reports whether anything restricts it.

@@ -19,15 +19,15 @@ func (s *server) bury(t *testing.T, id, name, text string, reason messages.Reaso
 	require.NoError(t, err)
 	messages.EncodeDeadLetter(m, messages.DeadLetter{
 		Reason: reason, Error: text, Stack: "stack of " + id, Queue: "default", Attempts: 4, Worker: "w",
-		FirstTime: time.Now().Add(-time.Hour), LastTime: time.Now().Add(time.Duration(len(s.graves.letters)) * time.Minute),
+		FirstTime: time.Now().Add(-2 * time.Hour), LastTime: time.Now().Add(-time.Hour + time.Duration(len(s.graves.letters))*time.Minute),
 	})
 	s.graves.letters = append(s.graves.letters, m)
 }
 
 // graveyard has six dead letters in three groups.
-func graveyard(t *testing.T) *server {
+func graveyard(t *testing.T, change ...func(*Options)) *server {
 	t.Helper()
-	s := newServer(t)
+	s := newServer(t, change...)
 	for i := range 3 {
 		s.bury(t, fmt.Sprintf("a%d", i), "sleep_task", fmt.Sprintf("Timeout: %d ms to \"host-%d\"", i, i), messages.ReasonRetriesExhausted)
 	}
@@ -46,6 +46,8 @@ func (s *server) newest(t *testing.T) published {
 }
 
 func (s *server) left() (ids []string) {
+	s.graves.mu.Lock()
+	defer s.graves.mu.Unlock()
 	for _, m := range s.graves.letters {
 		ids = append(ids, m.MessageID)
 	}
@@ -85,7 +87,7 @@ func TestDeadLettersAreListedInTheirOrder(t *testing.T) {
 	require.Equal(t, all, paged)
 	for query, want := range map[string][]string{
 		"?name=send_mail": {"c0"}, "?reason=permanent": {"c0"}, "?name=nobody": nil,
-		"?until=" + url.QueryEscape(time.Now().Add(-time.Minute).Format(time.RFC3339)): nil,
+		"?until=" + url.QueryEscape(time.Now().Add(-2*time.Hour).Format(time.RFC3339)): nil,
 	} {
 		ids, _ := s.dead(t, query)
 		require.Equal(t, want, ids, query)

@@ -302,6 +302,16 @@ func (g *fakeGraves) Pass(ctx context.Context, queue string, look func(context.C
 	return nil
 }
 
+// noOperations is the store of operations of those who do not need one.
+type noOperations struct {
+	Operations
+	OperationLeases
+}
+
+func (noOperations) Open(context.Context) ([]StoredOperation, error) {
+	return nil, messages.ErrStoreUnavailable
+}
+
 // server is an API over fakes.
 type server struct {
 	*API
@@ -326,7 +336,8 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths, Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys,
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
+		Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

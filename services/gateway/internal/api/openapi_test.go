@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -163,14 +164,24 @@ func TestOpenAPIChangesWithTheCatalog(t *testing.T) {
 	require.Contains(t, w.Body.String(), "/v1/tasks/send_mail")
 }
 
+// requireSchema compares an answer with a schema of the document.
+func (s *server) requireSchema(t *testing.T, name string, w *httptest.ResponseRecorder) {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("urn:document", plainJSON(t, decode(t, s.ask(t, get, "/openapi.json", "")))))
+	schema, err := c.Compile("urn:document#/components/schemas/" + name)
+	require.NoError(t, err)
+	answer, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+	require.NoError(t, err)
+	require.NoError(t, schema.Validate(answer), w.Body.String())
+}
+
 func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 	t.Parallel()
-	s, doc := openAPIOf(t, sleepEntry())
+	s, _ := openAPIOf(t, sleepEntry())
 	s.store.put(&messages.Result{TaskID: "t1", State: messages.Progress, Progress: &messages.ProgressInfo{Current: 1, Total: 2, Percent: 50}})
 	s.store.workers = []messages.WorkerInfo{{Name: "w", Queues: []string{"q"}, Tasks: []string{"t"}}}
 	s.store.page = Page{Results: []*messages.Result{{TaskID: "t", State: messages.Failure, Error: &messages.TaskError{Type: "E", Message: "m"}}}}
-	c := jsonschema.NewCompiler()
-	require.NoError(t, c.AddResource("urn:document", plainJSON(t, doc)))
 	for _, call := range []struct {
 		schema, method, target, body string
 	}{
@@ -185,11 +196,6 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"Problem", post, "/v1/tasks/slep", `{}`},
 		{"Problem", post, "/v1/tasks/sleep_task", `{}`},
 	} {
-		schema, err := c.Compile("urn:document#/components/schemas/" + call.schema)
-		require.NoError(t, err)
-		w := s.ask(t, call.method, call.target, call.body)
-		answer, err := jsonschema.UnmarshalJSON(w.Body)
-		require.NoError(t, err)
-		require.NoError(t, schema.Validate(answer), call.target)
+		s.requireSchema(t, call.schema, s.ask(t, call.method, call.target, call.body))
 	}
 }

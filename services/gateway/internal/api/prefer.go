@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,4 +46,12 @@ func preferences(h http.Header) []string {
 // applied is the answer to a preference that was honoured.
 func applied(wait time.Duration) string {
 	return "wait=" + strconv.Itoa(int(wait/time.Second))
+}
+
+const respondAsync = "respond-async"
+
+// prefersAsync reports whether the client does not want to wait until all is
+// done.
+func prefersAsync(h http.Header) bool {
+	return slices.ContainsFunc(preferences(h), func(p string) bool { return strings.EqualFold(strings.TrimSpace(p), respondAsync) })
 }

@@ -27,6 +27,8 @@ type problem struct {
 	Errors    []fieldError `json:"errors,omitempty" nullable:"false" doc:"Every field at fault."`
 	Nearest   []string     `json:"nearest,omitempty" nullable:"false" doc:"Known names that look like the unknown one."`
 
+	OperationID string `json:"operation_id,omitempty" doc:"The operation that this is about."`
+
 	kind  slug
 	cause error
 	after time.Duration
@@ -88,6 +90,9 @@ const (
 	slugNotEnded       slug = "task-not-ended"
 	slugNoDeadLetter   slug = "dead-letter-not-found"
 	slugUndecodable    slug = "undecodable"
+	slugNoOperation    slug = "operation-not-found"
+	slugOperationOpen  slug = "operation-running"
+	slugOperationEnded slug = "operation-ended"
 	slugNoCatalog      slug = "catalog-unavailable"
 	slugBadKey         slug = "invalid-idempotency-key"
 	slugKeyReused      slug = "idempotency-key-reused"
@@ -113,9 +118,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [46]problemKind {
+func kinds() [49]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [46]problemKind{
+	return [49]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -149,6 +154,9 @@ func kinds() [46]problemKind {
 		{slugUndecodable, http.StatusConflict, "Dead letter cannot be read", false, 0, nil},
 		{"dead-letters-busy", http.StatusConflict, "Dead letters are being worked with", true, soon, ErrPassing},
 		{"pass-timeout", http.StatusGatewayTimeout, "Too many dead letters for one look", true, soon, errPassTooLong},
+		{slugNoOperation, http.StatusNotFound, "Operation not found", false, 0, nil},
+		{slugOperationOpen, http.StatusConflict, "An operation on this queue has not ended", true, later, nil},
+		{slugOperationEnded, http.StatusConflict, "Operation has ended", false, 0, nil},
 		{slugNoCatalog, http.StatusServiceUnavailable, "Catalog not loaded yet", true, soon, nil},
 		{"store-unavailable", http.StatusServiceUnavailable, "Result store unavailable", true, soon, messages.ErrStoreUnavailable},
 		{slugUnconfirmed, http.StatusGatewayTimeout, "Publish not confirmed", true, soon, messages.ErrUnconfirmed},

@@ -37,20 +37,28 @@ var errPassTooLong = errors.New("the pass took too long")
 
 const (
 	defaultRedrive = 1000
-	maxRedrive     = 10_000
+	maxRedrive     = 100_000
 	maxRate        = 10_000
 )
 
-// dealt is what became of dead letters.
+// counts are what became of dead letters.
+type counts struct {
+	Matched     int `json:"matched" doc:"Dead letters that the filter meant, up to the limit."`
+	Redriven    int `json:"redriven" doc:"Sent again, under the same id and with a run more."`
+	Discarded   int `json:"discarded" doc:"Gone for good."`
+	Superseded  int `json:"superseded" doc:"Of tasks that were sent again before. They are gone from the dead letters, and the task is as it is."`
+	Undecodable int `json:"undecodable" doc:"Cannot be read, so they stay: they can only be discarded."`
+	Running     int `json:"running" doc:"Of tasks that somebody runs, so they stay."`
+}
+
+// removed is how many are no dead letters any more.
+func (c *counts) removed() int { return c.Redriven + c.Discarded + c.Superseded }
+
+// dealt is what a pass has come to.
 type dealt struct {
-	Matched     int  `json:"matched" doc:"Dead letters that the filter meant, up to the limit."`
-	Redriven    int  `json:"redriven" doc:"Sent again, under the same id and with a run more."`
-	Discarded   int  `json:"discarded" doc:"Gone for good."`
-	Superseded  int  `json:"superseded" doc:"Of tasks that were sent again before. They are gone from the dead letters, and the task is as it is."`
-	Undecodable int  `json:"undecodable" doc:"Cannot be read, so they stay: they can only be discarded."`
-	Running     int  `json:"running" doc:"Of tasks that somebody runs, so they stay."`
-	More        bool `json:"more" doc:"Whether there are more: ask again."`
-	DryRun      bool `json:"dry_run" doc:"Whether nothing was done."`
+	counts
+	More   bool `json:"more" doc:"Whether there are more: ask again."`
+	DryRun bool `json:"dry_run" doc:"Whether nothing was done."`
 }
 
 // bulkParams is the table of what a bulk operation can be asked for.
@@ -62,18 +70,13 @@ func bulkParams() []param[deadQuery] {
 			set: func(q *query, s string) string { return setBool(&q.all, s) },
 		},
 		param[query]{
-			name: "limit", doc: "At most this many.",
-			schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(maxRedrive)), Default: defaultRedrive},
+			name: "limit", doc: fmt.Sprintf("At most this many; without it %d, and all when respond-async is preferred.", defaultRedrive),
+			schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(maxRedrive))},
 			set:    func(q *query, s string) string { return setInt(&q.limit, s, 1, maxRedrive) },
 		},
 		param[query]{
 			name: "rate", schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(maxRate))}, doc: "At most so many a second.",
-			set: func(q *query, s string) string {
-				n := 0
-				rule := setInt(&n, s, 1, maxRate)
-				q.rate = float64(n)
-				return rule
-			},
+			set: func(q *query, s string) string { return setInt(&q.rate, s, 1, maxRate) },
 		},
 		param[query]{
 			name: "dry_run", schema: &huma.Schema{Type: huma.TypeBoolean}, doc: "Only count.",
@@ -83,23 +86,19 @@ func bulkParams() []param[deadQuery] {
 
 // redriveDead is POST /v1/queues/{queue}/redrive.
 func (a *API) redriveDead(ctx context.Context, c *call) (*reply, error) {
-	return a.bulk(ctx, c, func(ctx context.Context, m *messages.Message, d *dealt) (Verdict, error) {
-		return a.redrive(ctx, c.queue, m, nil, d)
-	})
+	return a.bulk(ctx, c, kindRedrive)
 }
 
 // discardDead is POST /v1/queues/{queue}/discard.
 func (a *API) discardDead(ctx context.Context, c *call) (*reply, error) {
-	return a.bulk(ctx, c, func(_ context.Context, _ *messages.Message, d *dealt) (Verdict, error) {
-		d.Discarded++
-		return Remove, nil
-	})
+	return a.bulk(ctx, c, kindDiscard)
 }
 
-// bulk does something with every dead letter that the query means. It ends when
-// the client hangs up: what is done by then is done.
-func (a *API) bulk(ctx context.Context, c *call, do func(context.Context, *messages.Message, *dealt) (Verdict, error)) (*reply, error) {
-	q := deadQuery{limit: defaultRedrive, rate: maxRate}
+// bulk does something with every dead letter that the query means: beside the
+// requests when the client prefers that. Otherwise it ends when the client hangs
+// up: what is done by then is done.
+func (a *API) bulk(ctx context.Context, c *call, kind string) (*reply, error) {
+	var q deadQuery
 	errs := parseQuery(bulkParams(), c.request.URL.RawQuery, &q)
 	if len(errs) == 0 && !q.all && !q.selective() {
 		errs = append(errs, atParameter("all", "say which ones are meant by name, reason, group, since or until, or give all=true"))
@@ -107,45 +106,86 @@ func (a *API) bulk(ctx context.Context, c *call, do func(context.Context, *messa
 	if len(errs) > 0 {
 		return nil, invalid(slugParameters, errs)
 	}
-	out := dealt{DryRun: q.dryRun}
-	pace := rate.NewLimiter(rate.Limit(q.rate), 1)
-	free := false // nothing was sent for the last one, which a pass before has sent
-	err := a.pass(ctx, c.queue, func(ctx context.Context, m *messages.Message) (Verdict, error) {
-		l := newDeadLetter(m)
-		if !q.match(&l) {
-			return Keep, nil
-		}
-		if out.Matched == q.limit {
-			out.More = true
-			return Stop, nil
-		}
-		out.Matched++
-		if q.dryRun {
-			return Keep, nil
-		}
-		if !free {
-			if err := pace.Wait(ctx); err != nil {
-				return Keep, errors.Join(err, errPassTooLong)
-			}
-		}
-		before := out.Superseded
-		v, err := do(ctx, m, &out)
-		free = out.Superseded > before
-		return v, err
-	})
+	if prefersAsync(c.request.Header) && !q.dryRun {
+		return a.beginOperation(ctx, kind, c.queue, &q)
+	}
+	if q.limit == 0 {
+		q.limit = defaultRedrive
+	}
+	d := a.newDealer(kind, c.queue, q)
+	err := a.pass(ctx, c.queue, func(ctx context.Context, m *messages.Message) (Verdict, error) { return d.deal(ctx, ctx, m) })
 	switch {
 	case errors.Is(err, errPassTooLong) && ctx.Err() == nil:
-		out.More = true // what was done is worth an answer
+		d.out.More = true // what was done is worth an answer
 	case err != nil:
-		return nil, partly(err, out)
+		return nil, partly(err, d.out)
 	}
-	return jsonReply(http.StatusOK, out)
+	return jsonReply(http.StatusOK, d.out)
+}
+
+// dealer deals with the dead letters that a query means, at its rate.
+type dealer struct {
+	query deadQuery
+	do    func(context.Context, *messages.Message, *dealt) (Verdict, error)
+	pace  *rate.Limiter
+	free  bool // nothing was done for the last one, whose turn the next one takes
+	out   dealt
+}
+
+func (a *API) newDealer(kind, queue string, q deadQuery) *dealer {
+	pace := maxRate
+	if q.rate > 0 {
+		pace = q.rate
+	}
+	d := &dealer{query: q, pace: rate.NewLimiter(rate.Limit(pace), 1), out: dealt{DryRun: q.dryRun}}
+	switch kind {
+	case kindRedrive:
+		d.do = func(ctx context.Context, m *messages.Message, out *dealt) (Verdict, error) {
+			return a.redrive(ctx, queue, m, nil, out)
+		}
+	case kindDiscard:
+		d.do = func(_ context.Context, _ *messages.Message, out *dealt) (Verdict, error) {
+			out.Discarded++
+			return Remove, nil
+		}
+	default:
+		d.do = func(context.Context, *messages.Message, *dealt) (Verdict, error) {
+			return Keep, fmt.Errorf("nobody knows how to %q dead letters", kind)
+		}
+	}
+	return d
+}
+
+// deal deals with one letter. It waits for its turn no longer than waiting
+// lives.
+func (d *dealer) deal(ctx, waiting context.Context, m *messages.Message) (Verdict, error) {
+	l := newDeadLetter(m)
+	if !d.query.match(&l) {
+		return Keep, nil
+	}
+	if d.out.Matched == d.query.limit {
+		d.out.More = true
+		return Stop, nil
+	}
+	d.out.Matched++
+	if d.query.dryRun {
+		return Keep, nil
+	}
+	if !d.free {
+		if err := d.pace.Wait(waiting); err != nil {
+			return Keep, errors.Join(err, errPassTooLong)
+		}
+	}
+	before := d.out.Redriven + d.out.Discarded
+	v, err := d.do(ctx, m, &d.out)
+	d.free = d.out.Redriven+d.out.Discarded == before
+	return v, err
 }
 
 // partly adds to a problem what was done before it.
 func partly(err error, d dealt) error {
 	p := problemOf(err)
-	if done := d.Redriven + d.Discarded + d.Superseded; done > 0 {
+	if done := d.removed(); done > 0 {
 		p.Detail = fmt.Sprintf("%s; %d were dealt with before that", p.Detail, done)
 	}
 	return p

@@ -22,6 +22,8 @@ const (
 	routeRetry = "/v1/tasks/{id}/retry"
 	routeDead  = "/v1/queues/{queue}/dead"
 	routeBatch = "/v1/batches"
+	// routeOperations are the operations on a queue.
+	routeOperations = "/v1/queues/{queue}/operations"
 )
 
 // register puts every route on the router and returns the document about them.
@@ -156,6 +158,10 @@ func (a *API) deadRoutes(h huma.API, d *documenter) {
 	str := &huma.Schema{Type: huma.TypeString}
 	queue := &huma.Param{Name: "queue", In: "path", Required: true, Description: "Work queue.", Schema: str}
 	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the task.", Schema: str}
+	async := &huma.Param{
+		Name: "Prefer", In: "header", Schema: str, Example: respondAsync,
+		Description: "respond-async does it beside the requests, as an operation that can be followed and cancelled (RFC 7240). A dry run is always answered at once.",
+	}
 	tags := []string{tagDead}
 	route(h, huma.Operation{
 		OperationID: "list-dead-letters", Method: http.MethodGet, Path: routeDead, Tags: tags, Summary: "List the dead letters of a queue",
@@ -193,11 +199,28 @@ func (a *API) deadRoutes(h huma.API, d *documenter) {
 	} {
 		route(h, huma.Operation{
 			OperationID: bulk.verb + "-dead-letters", Method: http.MethodPost, Path: "/v1/queues/{queue}/" + bulk.verb, Tags: tags, Summary: bulk.summary,
-			Description: "Of all that the query means, up to the limit. Hanging up stops it; to ask again is safe. There is no body.",
-			Parameters:  append([]*huma.Param{queue}, document(bulkParams())...),
-			Responses:   d.responses(typed[dealt](http.StatusOK, "What became of them.")),
+			Description: "Of all that the query means, up to the limit. Hanging up stops it, unless respond-async is preferred; to ask again is safe. There is no body.",
+			Parameters:  append([]*huma.Param{queue, async}, document(bulkParams())...),
+			Responses: d.responses(typed[dealt](http.StatusOK, "What became of them."),
+				typed[operation](http.StatusAccepted, "It goes on beside: Location names the operation.")),
 		}, nil, bulk.handle)
 	}
+	route(h, huma.Operation{
+		OperationID: "list-operations", Method: http.MethodGet, Path: routeOperations, Tags: tags, Summary: "List the operations on a queue",
+		Parameters: []*huma.Param{queue},
+		Responses:  d.responses(typed[operationList](http.StatusOK, "The 20 newest, those that ended less than LOVAGE_RESULT_TTL ago.")),
+	}, nil, a.listOperations)
+	which := &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the operation.", Schema: str}
+	route(h, huma.Operation{
+		OperationID: "get-operation", Method: http.MethodGet, Path: routeOperations + "/{id}", Tags: tags, Summary: "See how far an operation is",
+		Parameters: []*huma.Param{queue, which}, Responses: d.responses(typed[operation](http.StatusOK, "The operation.")),
+	}, nil, a.getOperation)
+	route(h, huma.Operation{
+		OperationID: "cancel-operation", Method: http.MethodPost, Path: routeOperations + "/{id}/cancel", Tags: tags, Summary: "Cancel an operation",
+		Description: "It stops between two dead letters, about a second later. What was done is done, all else stays in its order. There is no body.",
+		Parameters:  []*huma.Param{queue, which}, DefaultStatus: http.StatusAccepted,
+		Responses: d.responses(typed[operation](http.StatusAccepted, "It is told to stop."), typed[operation](http.StatusOK, "It is cancelled.")),
+	}, nil, a.cancelOperation)
 }
 
 // restarted is the answer when a task is to run again.

@@ -107,3 +107,39 @@ func (k keys) Complete(ctx context.Context, r api.Reservation, answer []byte) er
 func (k keys) Release(ctx context.Context, r api.Reservation) error {
 	return k.store.ReleaseKey(ctx, results.Reservation(r))
 }
+
+// operations gives the API the operations of the store in its own terms.
+type operations struct{ store *results.Store }
+
+func (o operations) List(ctx context.Context, queue string) ([]api.StoredOperation, error) {
+	return storedOperations(o.store.Operations(ctx, queue))
+}
+
+func (o operations) Open(ctx context.Context) ([]api.StoredOperation, error) {
+	return storedOperations(o.store.OpenOperations(ctx))
+}
+
+func storedOperations(list []results.Operation, err error) ([]api.StoredOperation, error) {
+	out := make([]api.StoredOperation, len(list))
+	for i, one := range list {
+		out[i] = api.StoredOperation(one)
+	}
+	return out, err
+}
+
+func (o operations) Cancel(ctx context.Context, id string) error {
+	return o.store.CancelOperation(ctx, id)
+}
+
+func (o operations) Begin(ctx context.Context, op api.StoredOperation, token string) (string, error) {
+	return o.store.BeginOperation(ctx, results.Operation(op), token)
+}
+
+func (o operations) Take(ctx context.Context, id, token string) (api.StoredOperation, error) {
+	op, err := o.store.TakeOperation(ctx, id, token)
+	return api.StoredOperation(op), err
+}
+
+func (o operations) Save(ctx context.Context, op api.StoredOperation, token string) (bool, error) {
+	return o.store.SaveOperation(ctx, results.Operation(op), token)
+}

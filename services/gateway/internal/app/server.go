@@ -79,6 +79,7 @@ func (s *server) serve(ctx, behind context.Context) error {
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(stopTimeout, publish))
 	defer cancel()
 	err := srv.Shutdown(stopping)
+	s.api.Rest(stopping)
 	if served := <-served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}

@@ -65,5 +65,6 @@ func (p *Processor) exchange(ctx context.Context, t *task) {
 	}
 	p.ack(t)
 	t.delivery.Acker.(*exchanged).gone.Store(true)
+	p.metrics.exchanged.Inc()
 	t.log.Debug("delivery exchanged for a copy")
 }

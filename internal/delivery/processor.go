@@ -18,6 +18,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
@@ -73,8 +74,8 @@ type Handler func(ctx context.Context, t *messages.Task, progress ProgressFunc) 
 // ProgressFunc stores how far the running attempt has come.
 type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
 
-// Options configure a [Processor]. All fields but GuardAfter, StartedAfter and
-// Cancelled are required.
+// Options configure a [Processor]. All fields but GuardAfter, StartedAfter,
+// Cancelled and Metrics are required.
 type Options struct {
 	Store     *results.Store
 	Publisher Publisher
@@ -92,13 +93,17 @@ type Options struct {
 	// Cancelled is told that a running task was cancelled, here or elsewhere.
 	// Without it a cancellation is heard of when leases are renewed.
 	Cancelled <-chan struct{}
-	Log       *zap.Logger
+	// Metrics receives what is counted: what claims were answered, leases that
+	// were lost and deliveries that were exchanged; nil for nobody.
+	Metrics prometheus.Registerer
+	Log     *zap.Logger
 }
 
 // Processor takes deliveries to their end. It is safe for concurrent use.
 type Processor struct {
-	opts   Options
-	leases *leases
+	opts    Options
+	metrics metrics
+	leases  *leases
 	// gate is passed by every attempt that runs, and taken whole by one that
 	// must run alone.
 	gate *semaphore.Weighted
@@ -106,7 +111,10 @@ type Processor struct {
 
 // New returns a processor. Its leases are renewed while Run runs.
 func New(o Options) *Processor {
-	return &Processor{opts: o, leases: newLeases(o.Store, o.Lease/3, o.Cancelled, o.Log), gate: semaphore.NewWeighted(whole)}
+	return &Processor{
+		opts: o, metrics: newMetrics(o.Metrics),
+		leases: newLeases(o.Store, o.Lease/3, o.Cancelled, o.Log), gate: semaphore.NewWeighted(whole),
+	}
 }
 
 // Run renews the leases of everything that runs, until ctx ends.
@@ -139,6 +147,7 @@ type task struct {
 	token    string
 	claim    messages.Claim
 	started  time.Time
+	lost     bool // somebody else has the task
 	log      *zap.Logger
 }
 
@@ -189,6 +198,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 			err = p.settle(ctx, t, r, o)
 		}
 		if errors.Is(err, messages.ErrLost) {
+			p.metrics.lose(t)
 			t.log.Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
 			continue
 		}
@@ -221,6 +231,11 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 	}
 	work, drop := p.leases.hold(work, t.Attempt(), t.token)
 	defer drop()
+	defer func() {
+		if errors.Is(context.Cause(work), ErrLeaseLost) {
+			p.metrics.lose(t)
+		}
+	}()
 	leave, ok := p.enter(work, t.claim.Starts >= isolateAt)
 	if !ok && work.Err() == nil {
 		return Outcome{RetryIn: aloneAgain}
@@ -265,9 +280,13 @@ func interrupted(work context.Context, o Outcome) Outcome {
 }
 
 func (p *Processor) begin(ctx context.Context, t *task) error {
-	return p.persist(ctx, t.log, "begin", func(ctx context.Context) error {
+	err := p.persist(ctx, t.log, "begin", func(ctx context.Context) error {
 		return p.opts.Store.Begin(ctx, t.Attempt(), t.token)
 	})
+	if errors.Is(err, messages.ErrLost) {
+		p.metrics.lose(t)
+	}
+	return err
 }
 
 // claim asks the task record what to do, for as long as the store is away.
@@ -285,6 +304,7 @@ func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 		p.giveBack(ctx, t, Outcome{}) // the store may have heard the claim all the same
 		return false
 	}
+	p.metrics.claimed(t.claim.Verdict)
 	return true
 }
 

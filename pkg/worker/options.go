@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -87,6 +88,10 @@ type Options struct {
 	Name string
 	// Middleware is put around every handler, the first one outermost.
 	Middleware []Middleware
+	// Metrics receives what the worker counts when it runs: what became of
+	// deliveries, leases that were lost, and what it publishes. It must not have
+	// the metrics of another worker. Nil for nobody; see also [Measure].
+	Metrics prometheus.Registerer
 	// Log receives what the worker has to say; nil for nothing.
 	Log *zap.Logger
 }

@@ -126,7 +126,7 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
 		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)), held: map[string]*atomic.Int64{},
 	}
-	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody})
+	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody, Metrics: w.opts.Metrics})
 	e.publisher.Adopt(w.Queues()...)
 	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
 	for _, q := range w.Queues() {
@@ -142,7 +142,7 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 	cancelled, _ := watcher.WatchCancellations()
 	e.processor = delivery.New(delivery.Options{
 		Store: store, Publisher: e.publisher, Worker: w.Name(), Lease: w.opts.Lease, GuardAfter: w.guardAfter(),
-		Cancelled: cancelled, Log: w.log,
+		Cancelled: cancelled, Metrics: w.opts.Metrics, Log: w.log,
 	})
 	return e
 }

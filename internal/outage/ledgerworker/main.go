@@ -1,19 +1,27 @@
 // Command ledgerworker is a worker whose only task does what its input says,
 // and writes down what it does in a file of its own: what a test knows of it
-// comes from there and not from Lovage.
+// comes from there and not from Lovage. Its metrics are served at an address that
+// it logs.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
@@ -37,13 +45,46 @@ func run(log *zap.Logger) error {
 	defer func() { _ = effects.Close() }()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	lease, err := time.ParseDuration(cmp.Or(os.Getenv("LOVAGE_LEASE"), "2s"))
+	if err != nil {
+		return err
+	}
+	consumerTimeout, err := time.ParseDuration(cmp.Or(os.Getenv("LOVAGE_CONSUMER_TIMEOUT"), "30m"))
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w := worker.New(worker.Options{
 		AMQPURL: os.Getenv("LOVAGE_AMQP_URL"), RedisURL: os.Getenv("LOVAGE_REDIS_URL"), Queue: os.Getenv("LOVAGE_QUEUE"),
-		Concurrency: 20, Lease: 2 * time.Second, Drain: 5 * time.Second, Log: log,
+		Concurrency: 20, Lease: lease, ConsumerTimeout: consumerTimeout, Drain: 5 * time.Second, Metrics: registry, Log: log,
 	})
 	worker.Handle(w, "ledger.act", actor{effects}.act,
 		worker.WithMaxRetries(3), worker.WithBackoff(worker.Backoff{Base: 200 * time.Millisecond, Max: time.Second}))
-	return w.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	serving, end := context.WithCancel(ctx)
+	g.Go(func() error { return serve(serving, registry, log) })
+	g.Go(func() error {
+		defer end()
+		return w.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// serve answers every request with the metrics until ctx ends.
+func serve(ctx context.Context, r *prometheus.Registry, log *zap.Logger) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	log.Info("metrics are served", zap.Stringer("address", l.Addr()))
+	srv := &http.Server{Handler: promhttp.HandlerFor(r, promhttp.HandlerOpts{}), ReadHeaderTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // input says what one task does.
@@ -91,10 +132,12 @@ func (a actor) do(ctx context.Context, in input) error {
 	case "panicking":
 		panic("it always panics")
 	case "broken":
-		if _, err := os.Stat(filepath.Join(filepath.Dir(a.effects.Name()), "mended")); err == nil {
+		if a.there("mended") {
 			return nil
 		}
 		return errors.New("it fails until it is mended")
+	case "held":
+		return a.held(ctx)
 	case "poison":
 		return killed()
 	case "killer":
@@ -108,6 +151,26 @@ func (a actor) do(ctx context.Context, in input) error {
 	}
 	if worker.Attempt(ctx) <= in.Failures {
 		return errors.New("it fails for now")
+	}
+	return nil
+}
+
+// there reports whether a file is beside the effects.
+func (a actor) there(name string) bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(a.effects.Name()), name))
+	return err == nil
+}
+
+// held goes on until the test lets it end.
+func (a actor) held(ctx context.Context) error {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for !a.there("released") {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }

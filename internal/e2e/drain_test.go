@@ -17,10 +17,10 @@ type queueView struct {
 	Held    *int
 }
 
-func (s *stack) queue(name string) queueView {
+func (s *stack) queue() queueView {
 	s.t.Helper()
 	var q queueView
-	require.Equal(s.t, http.StatusOK, s.get("/v1/queues/"+name, &q))
+	require.Equal(s.t, http.StatusOK, s.get("/v1/queues/default", &q))
 	return q
 }
 
@@ -53,16 +53,16 @@ func TestAQueueIsDrainedToItsEndAndTakesNothingNew(t *testing.T) {
 		require.Contains(t, string(body), "queue-draining")
 	}
 	s.eventually(func() bool {
-		q := s.queue("default")
+		q := s.queue()
 		return q.Ready != nil && *q.Ready > 0
 	}, "it is looked at")
-	require.Equal(t, "draining", s.queue("default").State)
-	require.False(t, s.queue("default").Drained)
+	require.Equal(t, "draining", s.queue().State)
+	require.False(t, s.queue().Drained)
 	for _, id := range accepted {
 		s.await(id, "SUCCESS")
 	}
-	s.eventually(func() bool { return s.queue("default").Drained }, "it is empty")
-	q := s.queue("default")
+	s.eventually(func() bool { return s.queue().Drained }, "it is empty")
+	q := s.queue()
 	require.Zero(t, *q.Ready)
 	require.Zero(t, *q.Held)
 	s.steer("default", "resume")
@@ -81,10 +81,10 @@ func TestADrainHoldsForAllGatewaysAndSurvivesThem(t *testing.T) {
 	s.refused()
 	second := s.url
 	s.url = first
-	s.eventually(func() bool { return s.queue("default").State == "draining" }, "the other one has heard of it")
+	s.eventually(func() bool { return s.queue().State == "draining" }, "the other one has heard of it")
 	s.refused()
 	s.gateway()
-	s.eventually(func() bool { return s.queue("default").State == "draining" }, "one that was started later knows it too")
+	s.eventually(func() bool { return s.queue().State == "draining" }, "one that was started later knows it too")
 	s.refused()
 	status, body := s.do(http.MethodPost, "/v1/batches", []map[string]any{
 		{"task": "sleep_task", "args": []int{1}},

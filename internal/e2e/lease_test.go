@@ -59,6 +59,8 @@ func takeovers() []*takeover {
 // A worker that was frozen beyond its lease finds its tasks with another.
 // Whichever of the two is killed and when: every task ends once and none is
 // lost. All variants go through the steps together, each with a queue of its own.
+//
+//nolint:tparallel // its subtests look at what is over
 func TestTasksOfAFrozenWorkerEndOnceWhoeverIsKilled(t *testing.T) {
 	t.Parallel()
 	const lease, tasks = 3 * time.Second, 3
@@ -110,7 +112,7 @@ func TestTasksOfAFrozenWorkerEndOnceWhoeverIsKilled(t *testing.T) {
 		return false
 	}, lease+time.Second, 100*time.Millisecond, "nothing comes again")
 	for _, k := range all {
-		t.Run(k.String(), func(t *testing.T) { k.close(t) }) //nolint:tparallel // it looks at what is over
+		t.Run(k.String(), func(t *testing.T) { k.close(t) })
 	}
 }
 
@@ -197,6 +199,7 @@ func (k *takeover) count(p *process, name string) int {
 
 // close checks what the handlers did, and that the broker has nothing left.
 func (k *takeover) close(t *testing.T) {
+	t.Helper()
 	did := map[string][]string{}
 	for _, e := range k.lines() {
 		did[e.id] = append(did[e.id], e.what)

@@ -32,10 +32,10 @@ import (
 )
 
 const (
-	actName   = "ledger.act"
-	actQueue  = "ledger"
-	actors    = 3 // workers
-	clients   = 16
+	actName  = "ledger.act"
+	actQueue = "ledger"
+	actors   = 3 // workers
+	clients  = 16
 	// submitGap is how long each client waits between two submissions, on average,
 	// and quickGap how long when there are many to come.
 	submitGap = 30 * time.Millisecond

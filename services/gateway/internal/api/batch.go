@@ -82,7 +82,7 @@ func (a *API) submitBatch(c *call) {
 
 	ctx, cancel := s.context(c.request.Context())
 	defer cancel()
-	b := newBatch(a, c)
+	b := newBatch(ctx, a, c)
 	var parts sync.WaitGroup
 	parts.Go(func() { s.stopWith(ctx, a.draining) })
 	parts.Go(func() { b.read(ctx, items) })
@@ -125,12 +125,12 @@ type batchItem struct {
 	done    atomic.Bool
 }
 
-func newBatch(a *API, c *call) *batch {
+func newBatch(ctx context.Context, a *API, c *call) *batch {
 	b := &batch{
 		api: a, timeout: c.timeout, room: newRoom(batchWindow, batchBytes),
 		order: make(chan *batchItem, batchWindow), wake: make(chan struct{}, 1),
 	}
-	b.parent, b.state = c.trace()
+	b.parent, b.state = c.trace(ctx)
 	return b
 }
 

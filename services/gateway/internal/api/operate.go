@@ -227,7 +227,7 @@ func (a *API) passFor(ctx, stop context.Context, w *work, d *dealer) (cut bool, 
 	err = a.opts.DeadLetters.Pass(ctx, before.Queue, func(ctx context.Context, m *messages.Message) (Verdict, error) {
 		cut = time.Now().After(end) && d.out.removed() > 0 // or it would never get past what it leaves
 		if cut || stop.Err() != nil {
-			return Stop, nil
+			return Stop, nil //nolint:nilerr // the end of stop is no failure of the pass
 		}
 		v, err := d.deal(ctx, stop, m)
 		if v != Stop && err == nil {

@@ -350,7 +350,7 @@ func (a *API) retryTask(ctx context.Context, c *call) (*reply, error) {
 		ID: r.TaskID, Name: r.Name, Args: r.Args, Kwargs: r.Kwargs, Queue: r.Queue, Run: r.Run, Created: r.DateCreated,
 		ParentID: r.ParentID, RootID: r.RootID, Group: r.GroupID, Origin: a.origin,
 	}
-	t.TraceParent, t.TraceState = c.trace() // the record does not know the first one
+	t.TraceParent, t.TraceState = c.trace(ctx) // the record does not know the first one
 	state, err := a.restart(ctx, t)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error)
 	}
 	exchangeOf(ctx).taskID = t.ID
 	s.timeout, s.single = c.timeout, true
-	t.TraceParent, t.TraceState = c.trace()
+	t.TraceParent, t.TraceState = c.trace(ctx)
 	watch := a.watch(t.ID, s.wait)
 	defer watch.stop()
 	record, err := a.send(ctx, c.held, s)

@@ -86,9 +86,9 @@ func (s submission) sent(err error) error {
 
 // trace returns the trace context for what a request sends: its own span, or
 // else what the client has named.
-func (c *call) trace() (parent, state string) {
-	if exchangeOf(c.request.Context()).span != nil {
-		return tracing.Headers(c.request.Context())
+func (c *call) trace(ctx context.Context) (parent, state string) {
+	if exchangeOf(ctx).span != nil {
+		return tracing.Headers(ctx)
 	}
 	return traceContext(c.request.Header)
 }

@@ -78,8 +78,9 @@ func TestTasksOfAFrozenWorkerEndOnceWhoeverIsKilled(t *testing.T) {
 		k.second = k.worker(lease)
 	}
 	for _, k := range all {
+		connection := k.consumes(k.first)
 		k.first.signal(syscall.SIGSTOP)
-		k.cutOff(k.first) // as the broker does with who is silent for long enough
+		s.manage(http.MethodDelete, "/api/connections/"+url.PathEscape(connection), "") // as the broker does with who is silent for long enough
 	}
 	for _, k := range all {
 		k.awaitEffects("start second", tasks)
@@ -222,8 +223,8 @@ func (k *takeover) close(t *testing.T) {
 	}
 }
 
-// cutOff lets the broker close the connection by which a worker consumes.
-func (s *stack) cutOff(p *process) {
+// consumes returns the broker's name of the connection by which a worker consumes.
+func (s *stack) consumes(p *process) (connection string) {
 	s.t.Helper()
 	at, err := url.Parse(s.amqp)
 	require.NoError(s.t, err)
@@ -237,12 +238,13 @@ func (s *stack) cutOff(p *process) {
 		require.NoError(s.t, json.Unmarshal(s.manage(http.MethodGet, "/api/vhosts/"+vhost+"/connections", ""), &connections))
 		for _, c := range connections {
 			if strings.Contains(c.Given, worker) && strings.HasSuffix(c.Given, " consumer") {
-				s.manage(http.MethodDelete, "/api/connections/"+url.PathEscape(c.Name), "")
+				connection = c.Name
 				return true
 			}
 		}
 		return false
 	}, "the broker knows the connection")
+	return connection
 }
 
 // manage calls the management API of the broker that the tests share.

@@ -92,7 +92,7 @@ func TestWatchedQueueIsLookedAtThoughNothingIsSentToIt(t *testing.T) {
 	declare(t, ch, "a")
 	fill(t, ch, "a", 3)
 	require.Zero(t, awaitReady("a", 3))
-	require.NoError(t, d.Check("a"), "there is no limit")
+	require.NoError(t, d.Check("b"), "there is no limit")
 	full, _ := d.Full()
 	require.Zero(t, full)
 	_, err := ch.QueuePurge("a", false)

@@ -70,7 +70,9 @@ if counted then
   fields[#fields + 1], fields[#fields + 2] = 'counted', counted
 end
 redis.call('HSET', t, unpack(fields))
-if f[1] then
+-- Whoever cancels may be the first to write.
+local known = f[1] or f[7] or f[8]
+if known then
   -- That it arrived proves that it was published.
   redis.call('HDEL', t, 'state', 'next', 'outcome')
   if not counted then
@@ -80,7 +82,7 @@ if f[1] then
     redis.call('HDEL', t, 'cancel')
   end
 end
-if not f[1] or redis.call('PTTL', t) < ttl then
+if not known or redis.call('PTTL', t) < ttl then
   redis.call('PEXPIRE', t, ttl)
 end
 

@@ -72,5 +72,10 @@ func (a *API) getWorkers(ctx context.Context, c *call) (*reply, error) {
 	if workers == nil {
 		workers = []messages.WorkerInfo{}
 	}
+	for i := range workers {
+		if workers[i].Held == nil {
+			workers[i].Held = map[string]int{} // of a worker that does not say it
+		}
+	}
 	return jsonReply(http.StatusOK, workerList{Workers: workers})
 }

@@ -278,9 +278,12 @@ type fakeGraves struct {
 }
 
 func (g *fakeGraves) Pass(ctx context.Context, queue string, look func(context.Context, *messages.Message) (Verdict, error)) error {
+	if queue != "default" {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err != nil || queue != "default" {
+	if g.err != nil {
 		return g.err
 	}
 	for i := 0; i < len(g.letters); {

@@ -349,7 +349,8 @@ func TestOutcomeOfALostLeaseIsDropped(t *testing.T) {
 		func(context.Context, *messages.Task, delivery.ProgressFunc) delivery.Outcome {
 			require.Eventually(t, func() bool {
 				b.process(task, delivery.Outcome{State: messages.Success, Value: []byte(`"second"`)})
-				return b.record(task.ID).State == messages.Success
+				r, err := b.store.Get(t.Context(), task.ID)
+				return err == nil && r.State == messages.Success
 			}, patience, 50*time.Millisecond)
 			b.broker.take()
 			return delivery.Outcome{State: messages.Success, Value: []byte(`"first"`)}

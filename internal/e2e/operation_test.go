@@ -152,8 +152,8 @@ func TestARedriveOutlivesTheBroker(t *testing.T) {
 	require.Equal(t, "running", o.State)
 	require.NoError(t, broker.Start(t.Context()))
 	s.follow(o, func() bool { return o.State == "done" })
-	_, runs := s.graves(many)
+	letters, runs := s.graves(many)
 	for id, run := range runs {
-		require.Equal(t, 1, run, id)
+		require.Equal(t, 1, run, "%s of %v, %+v", id, letters, o)
 	}
 }

@@ -121,7 +121,7 @@ func (p *pass) run(ctx context.Context) error {
 	case there.Consumers > 0:
 		return ErrPassing
 	case there.Messages == 0:
-		return nil
+		return p.empty(ctx)
 	}
 	n := min(there.Messages, MaxPass)
 	if err := p.ch.Qos(min(n, 1<<16-1), 0, false); err != nil {
@@ -135,6 +135,33 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	return p.leave(ctx, letters)
+}
+
+// empty makes sure that nothing is there: the broker says the same of a queue
+// that it has not recovered yet, and then counts no consumer either.
+func (p *pass) empty(ctx context.Context) error {
+	if err := p.ch.Qos(1, 0, false); err != nil {
+		return err
+	}
+	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, passTag, false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	if err := p.ch.Cancel(passTag, false); err != nil {
+		return err
+	}
+	found := there.Messages
+	for range letters {
+		found++
+	}
+	if there.Consumers == 0 || found > 0 {
+		return errors.New("the queue is being recovered")
+	}
+	return nil
 }
 
 func (p *pass) each(ctx context.Context, letters <-chan amqp.Delivery, n int) error {

@@ -100,7 +100,9 @@ func (in *intake) empty(ctx context.Context, queues []string) (empty bool, err e
 			if err != nil {
 				return fmt.Errorf("ask for the depth of queue %s: %w", q, err)
 			}
-			if state.Messages > 0 {
+			// It is consumed from here; a queue that is being recovered has
+			// neither messages nor consumers.
+			if state.Messages > 0 || state.Consumers == 0 {
 				return nil
 			}
 		}

@@ -205,20 +205,6 @@ func (s *stack) standsStill() {
 	}, "nothing more is submitted")
 }
 
-// metric returns a value as it is shown, "" if there is none.
-func (s *stack) metric(url, name string) (found string) {
-	s.t.Helper()
-	res, err := http.Get(url) //nolint:noctx // it is a test's own server
-	require.NoError(s.t, err)
-	defer func() { _ = res.Body.Close() }()
-	for in := bufio.NewScanner(res.Body); in.Scan(); {
-		if value, ok := strings.CutPrefix(in.Text(), name+" "); ok {
-			found = value
-		}
-	}
-	return found
-}
-
 // smallBuffers returns a client whose sockets hold little.
 func smallBuffers(t *testing.T) *http.Client {
 	t.Helper()

@@ -190,14 +190,6 @@ func (k *takeover) awaitEffects(what string, n int) {
 	}, "%s: %d of %q", k, n, what)
 }
 
-// count is a counter of a ledgerworker.
-func (k *takeover) count(p *process, name string) int {
-	k.t.Helper()
-	n, err := strconv.Atoi(k.metric("http://"+p.await("metrics are served")["address"].(string), name))
-	require.NoError(k.t, err)
-	return n
-}
-
 // close checks what the handlers did, and that the broker has nothing left.
 func (k *takeover) close(t *testing.T) {
 	t.Helper()

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -34,12 +33,6 @@ func serveProfiles(ctx context.Context, addr string, log *zap.Logger) error {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	unhook := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer unhook()
 	log.Info("profiles are served", zap.Stringer("address", listener.Addr()))
-	if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve profiles: %w", err)
-	}
-	return nil
+	return Serve(ctx, listener, mux)
 }

@@ -1,5 +1,5 @@
 // Package service holds what the programs have in common: the logger, the
-// signals and the health check of a container.
+// signals, the metrics and the health check of a container.
 package service
 
 import (

@@ -10,19 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
@@ -53,8 +51,12 @@ func run(log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	log.Info("worker listens", zap.Stringer("address", listener.Addr()))
+	registry := service.NewRegistry(nil)
 	w := worker.New(worker.Options{
 		AMQPURL: os.Getenv("LOVAGE_AMQP_URL"), RedisURL: os.Getenv("LOVAGE_REDIS_URL"), Queue: os.Getenv("LOVAGE_QUEUE"),
 		Concurrency: 20, Lease: lease, ConsumerTimeout: consumerTimeout, Drain: 5 * time.Second, Metrics: registry, Log: log,
@@ -63,28 +65,14 @@ func run(log *zap.Logger) error {
 		worker.WithMaxRetries(3), worker.WithBackoff(worker.Backoff{Base: 200 * time.Millisecond, Max: time.Second}))
 	g, ctx := errgroup.WithContext(ctx)
 	serving, end := context.WithCancel(ctx)
-	g.Go(func() error { return serve(serving, registry, log) })
+	g.Go(func() error {
+		return service.Serve(serving, listener, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	})
 	g.Go(func() error {
 		defer end()
 		return w.Run(ctx)
 	})
 	return g.Wait()
-}
-
-// serve answers every request with the metrics until ctx ends.
-func serve(ctx context.Context, r *prometheus.Registry, log *zap.Logger) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	log.Info("metrics are served", zap.Stringer("address", l.Addr()))
-	srv := &http.Server{Handler: promhttp.HandlerFor(r, promhttp.HandlerOpts{}), ReadHeaderTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // input says what one task does.

@@ -130,7 +130,7 @@ func (s *stack) spawnService(ctx context.Context, st *state, v service) (*devsta
 func serviceEnvironment(st *state, v service) []string {
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
-		return slices.Contains([]string{"LOVAGE_URL", "LOVAGE_RUN_ONCE", "LOVAGE_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL"}, name)
+		return slices.Contains([]string{"LOVAGE_URL", "LOVAGE_RUN_ONCE", "LOVAGE_LISTEN", "LOVAGE_METRICS_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL"}, name)
 	})
 	for _, e := range v.env {
 		name, _, _ := strings.Cut(e, "=")
@@ -138,7 +138,8 @@ func serviceEnvironment(st *state, v service) []string {
 			env = append(env, e)
 		}
 	}
-	env = append(env, fmt.Sprint("LOVAGE_LISTEN=127.0.0.1:", v.portIn(st)))
+	listen := fmt.Sprint("127.0.0.1:", v.portIn(st))
+	env = append(env, "LOVAGE_LISTEN="+listen, "LOVAGE_METRICS_LISTEN="+listen)
 	return append(env, slices.DeleteFunc(st.environment(), func(e string) bool { return strings.HasPrefix(e, "LOVAGE_URL=") })...)
 }
 

@@ -152,7 +152,7 @@ func TestUpDownUpClean(t *testing.T) {
 
 	sourced, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", ". "+s.run("env")+" && env").Output()
 	require.NoError(t, err)
-	for _, line := range env {
+	for _, line := range append(env, "LOVAGE_WORKER_URL=http://127.0.0.1:"+strconv.Itoa(st.Ports.Worker)) {
 		require.Contains(t, string(sourced), line+"\n", "exported by sourcing .run/env")
 	}
 

@@ -149,9 +149,13 @@ func (s *state) environment() []string {
 }
 
 // writeEnvironment writes .run/env: lines of NAME=VALUE, and at the end one that
-// exports them all to a shell that sources the file.
+// exports them all to a shell that sources the file. The worker's probes and
+// metrics cannot be reached in a container.
 func (s *state) writeEnvironment() error {
 	lines := s.environment()
+	if !s.Docker {
+		lines = append(lines, fmt.Sprint("LOVAGE_WORKER_URL=http://127.0.0.1:", s.ports().Worker))
+	}
 	export := []string{"export"}
 	for _, line := range lines {
 		name, _, _ := strings.Cut(line, "=")

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -65,20 +64,16 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		URLs: urls, URLFile: c.AMQPURLFile, CAFile: c.AMQPCAFile, CertFile: c.AMQPCertFile, KeyFile: c.AMQPKeyFile,
 		Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq"),
 	}
-	registry := prometheus.NewRegistry()
+	registry := service.NewRegistry(spans)
 	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{
 		Options: broker, MaxInFlight: c.MaxInFlight, Foreign: c.ForeignQueues, Metrics: registry,
 	})
 	depth := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: broker, Limit: c.MaxQueueDepth, Limits: c.MaxQueueDepths})
 	watchDepth(registry, depth)
 	recorder := results.NewRecorder(store, recorderSize)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
-		}, func() float64 { return float64(recorder.Dropped()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "lovage_spans_dropped_total", Help: "Spans that were not exported, because too many waited or the collector did not take them.",
-		}, func() float64 { return float64(spans.Dropped()) }))
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
+	}, func() float64 { return float64(recorder.Dropped()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker)
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own

@@ -1,5 +1,5 @@
 // Package app wires the worker that ships: its configuration, the built-in
-// tasks and the listener for probes.
+// tasks and the listeners for probes and metrics.
 package app
 
 import (
@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -25,6 +27,7 @@ import (
 // Config is everything that can be set, by flag or by environment variable.
 type Config struct {
 	Listen          string        `env:"LOVAGE_LISTEN" help:"Address for /livez and /readyz; empty for none."`
+	MetricsListen   string        `name:"metrics-listen" env:"LOVAGE_METRICS_LISTEN" help:"Address for /metrics, which may be that of --listen; empty for none."`
 	AMQPURL         string        `name:"amqp-url" env:"LOVAGE_AMQP_URL" default:"amqp://guest:guest@127.0.0.1:5672/" help:"RabbitMQ, several addresses separated by commas."`
 	AMQPURLFile     string        `name:"amqp-url-file" env:"LOVAGE_AMQP_URL_FILE" type:"path" help:"File with the addresses of RabbitMQ, read at every connect; replaces --amqp-url."`
 	AMQPCAFile      string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
@@ -101,49 +104,51 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	if p := spans.Provider(); p != nil {
 		around = append(around, worker.Trace(p), worker.Recover())
 	}
+	registry := service.NewRegistry(spans)
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
 		RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout,
-		MaxResult: c.MaxResult, CompressAbove: c.CompressAbove, Middleware: around, Log: log.Named("worker"),
+		MaxResult: c.MaxResult, CompressAbove: c.CompressAbove, Middleware: around, Metrics: registry, Log: log.Named("worker"),
 	})
 	if err := tasks.Register(w, tasks.Config{HTTPAllow: c.HTTPAllow, SleepMax: c.SleepMax}); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	if c.Listen != "" {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	// Probes and metrics are answered until the last task has ended.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for addr, mux := range pages(c, w, registry) {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			stop()
+			return errors.Join(fmt.Errorf("LOVAGE_LISTEN, LOVAGE_METRICS_LISTEN: %w", err), g.Wait())
 		}
-		// Probes are answered until the last task has ended.
-		probes, stop := context.WithCancel(context.WithoutCancel(ctx))
-		g.Go(func() error { return serveProbes(probes, l, w) })
-		g.Go(func() error {
-			defer stop()
-			return w.Run(ctx)
-		})
-		return g.Wait()
+		log.Info("worker listens", zap.Stringer("address", l.Addr()))
+		g.Go(func() error { return service.Serve(serving, l, mux) })
 	}
-	return w.Run(ctx)
+	g.Go(func() error {
+		defer stop()
+		return w.Run(ctx)
+	})
+	return g.Wait()
 }
 
-// serveProbes answers Kubernetes' probes. Being ready does not depend on
-// RabbitMQ or Redis: a restart would not bring them back.
-func serveProbes(ctx context.Context, l net.Listener, w *worker.Worker) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, map[string]string{"status": "ok"}) })
-	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+// pages are what the worker answers, by the address where it does. Being ready
+// does not depend on RabbitMQ or Redis: a restart would not bring them back.
+func pages(c Config, w *worker.Worker, metrics prometheus.Gatherer) map[string]*http.ServeMux {
+	at := map[string]*http.ServeMux{c.Listen: http.NewServeMux()}
+	if at[c.MetricsListen] == nil {
+		at[c.MetricsListen] = http.NewServeMux()
+	}
+	at[c.MetricsListen].Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	at[c.Listen].HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, map[string]string{"status": "ok"}) })
+	at[c.Listen].HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		s := w.Status()
 		answer(rw, map[string]any{"status": "ok", "rabbitmq": s.RabbitMQ, "redis": s.Redis, "busy": s.Busy, "slots": s.Slots, "worker": w.Name()})
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve probes: %w", err)
-	}
-	return nil
+	delete(at, "")
+	return at
 }
 
 func answer(rw http.ResponseWriter, v any) {

@@ -70,7 +70,7 @@ func TestTasksOfAFrozenWorkerEndOnceWhoeverIsKilled(t *testing.T) {
 		k.stack, k.queue, k.effects = s, "takeover-"+strconv.Itoa(i), filepath.Join(t.TempDir(), "effects")
 		k.first = k.worker(lease)
 		for range tasks {
-			k.ids = append(k.ids, k.held())
+			k.ids = append(k.ids, k.act(k.queue, map[string]any{"kind": "held"})) // until they are released
 		}
 	}
 	for _, k := range all {
@@ -131,15 +131,15 @@ func (k *takeover) worker(lease time.Duration) *process {
 	return p
 }
 
-// held submits a task that runs until it is released.
-func (k *takeover) held() string {
-	k.t.Helper()
-	status, body := k.do(http.MethodPost, "/v1/tasks", map[string]any{
-		"task": "ledger.act", "kwargs": map[string]any{"kind": "held"}, "options": map[string]any{"queue": k.queue},
+// act submits a task of a ledgerworker and returns its id.
+func (s *stack) act(queue string, input map[string]any) string {
+	s.t.Helper()
+	status, body := s.do(http.MethodPost, "/v1/tasks", map[string]any{
+		"task": "ledger.act", "kwargs": input, "options": map[string]any{"queue": queue},
 	}, patient())
-	require.Equal(k.t, http.StatusAccepted, status, "%s", body)
+	require.Equal(s.t, http.StatusAccepted, status, "%s", body)
 	var v view
-	require.NoError(k.t, json.Unmarshal(body, &v))
+	require.NoError(s.t, json.Unmarshal(body, &v))
 	return v.TaskID
 }
 
@@ -153,26 +153,37 @@ func (k *takeover) killAfter(step string) {
 	<-victim.ended
 }
 
-// effect is a line that a handler has written.
-type effect struct{ what, id string }
+// effect is a line that a handler of a ledgerworker has written.
+type effect struct {
+	what, id     string
+	attempt, pid int
+}
 
-// lines are what the handlers have written so far.
-func (k *takeover) lines() (all []effect) {
-	k.t.Helper()
-	f, err := os.Open(k.effects)
-	require.NoError(k.t, err)
+// effects are what the handlers have written to a file so far.
+func effects(tb testing.TB, path string) (all []effect) {
+	tb.Helper()
+	f, err := os.Open(path)
+	require.NoError(tb, err)
 	defer func() { _ = f.Close() }()
 	for in := bufio.NewScanner(f); in.Scan(); {
 		var e effect
-		var attempt, pid int
-		_, err := fmt.Sscan(in.Text(), &e.what, &e.id, &attempt, &pid)
-		require.NoError(k.t, err, in.Text())
+		_, err := fmt.Sscan(in.Text(), &e.what, &e.id, &e.attempt, &e.pid)
+		require.NoError(tb, err, in.Text())
+		all = append(all, e)
+	}
+	return all
+}
+
+// lines are what the handlers have written so far, and who of the two they are.
+func (k *takeover) lines() []effect {
+	k.t.Helper()
+	all := effects(k.t, k.effects)
+	for i := range all {
 		who := " second"
-		if pid == k.first.cmd.Process.Pid {
+		if all[i].pid == k.first.cmd.Process.Pid {
 			who = " first"
 		}
-		e.what += who
-		all = append(all, e)
+		all[i].what += who
 	}
 	return all
 }

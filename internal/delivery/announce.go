@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,9 +20,15 @@ type announcement struct {
 	processor *Processor
 	task      *task
 
-	mu sync.Mutex
+	// turn is held by who speaks: a channel of one place, since a handler that has
+	// to stop must not wait for a STARTED that hangs.
+	turn chan struct{}
 	// told is set once something was said: STARTED comes before or not at all.
 	told bool
+}
+
+func newAnnouncement(p *Processor, t *task) *announcement {
+	return &announcement{processor: p, task: t, turn: make(chan struct{}, 1)}
 }
 
 // begin says STARTED in a while, unless stop is called before or the handler has
@@ -51,8 +56,12 @@ func (a *announcement) progress(ctx context.Context, info messages.ProgressInfo)
 }
 
 func (a *announcement) say(ctx context.Context, r *messages.Result) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if r.State == messages.Started && a.told {
 		return nil
 	}

@@ -62,8 +62,12 @@ func (s *stack) steer(queue, verb string) {
 func (s *stack) fill(queue string, n int) {
 	s.t.Helper()
 	for range n {
-		status, body := s.do(http.MethodPost, "/v1/tasks/"+queue, map[string]any{}, nil)
-		require.Equal(s.t, http.StatusAccepted, status, string(body))
+		// A queue that was declared a moment ago may refuse for a while.
+		s.eventually(func() bool {
+			status, body := s.do(http.MethodPost, "/v1/tasks/"+queue, map[string]any{}, nil)
+			require.Contains(s.t, []int{http.StatusAccepted, http.StatusServiceUnavailable}, status, string(body))
+			return status == http.StatusAccepted
+		}, "queue %s takes a task", queue)
 	}
 }
 

@@ -58,6 +58,7 @@ func (s *stack) bury(n int) {
 			Reason: messages.ReasonRetriesExhausted, Error: fmt.Sprintf("Timeout: after %d ms", i), Stack: strings.Repeat("a line of a stack\n", 50),
 			Queue: "default", Attempts: 4, Worker: "w", FirstTime: time.Now(), LastTime: time.Now(),
 		})
+		delete(m.Headers, "stamps") // a map, which the library wants as its own type
 		err = ch.PublishWithContext(s.t.Context(), "", "default.dead", true, false, amqp.Publishing{
 			Headers: m.Headers, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, DeliveryMode: amqp.Persistent,
 			MessageId: m.MessageID, CorrelationId: m.CorrelationID, Body: m.Body,

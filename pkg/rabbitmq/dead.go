@@ -22,9 +22,10 @@ const (
 	// the broker holds back what goes beyond 32 commands, and forgets it when the
 	// channel closes: what was acked would come back.
 	fewAcks = 16
-	// passAcks is how many letters are acked at once while none is kept, so that
-	// a pass over MaxPass letters stays near that.
-	passAcks = 6000
+	// passFirst is how many letters the first stage of a pass holds, so that the
+	// first page of many is quick, and passRoom how many the others do.
+	passFirst = 256
+	passRoom  = 4096
 	// passFlush is how old an ack may be: who dies in the middle has done it for
 	// nothing.
 	passFlush = 500 * time.Millisecond
@@ -84,16 +85,27 @@ func (d *DeadLetters) Pass(ctx context.Context, queue string, look func(context.
 	return fmt.Errorf("pass over the dead letters of %s: %w: %w", queue, messages.ErrBrokerUnavailable, err)
 }
 
-// passTag is the consumer of a pass, which has its channel for itself.
+// passTag is the consumer of a stage, which has its channel for itself.
 const passTag = "pass"
 
-// pass is one pass on its connection.
+// pass is one pass on its connection. It goes by stages, because the broker reads
+// at once all that a consumer may hold, which takes long where that is much.
 type pass struct {
-	link  *link
-	ch    *amqp.Channel
-	queue string
-	look  func(context.Context, *messages.Message) (Verdict, error)
-	kept  int
+	link   *link
+	asking *amqp.Channel
+	queue  string
+	look   func(context.Context, *messages.Message) (Verdict, error)
+	stages []*stage
+	kept   int
+	failed error // what look said
+}
+
+// stage is the part of a pass that one channel holds.
+type stage struct {
+	ch      *amqp.Channel
+	letters <-chan amqp.Delivery
+	room    int // how many letters the broker hands over before some are acked
+	kept    int
 	// held is the newest letter that is not removed, acks how many acks were
 	// written.
 	held amqp.Delivery
@@ -103,15 +115,14 @@ type pass struct {
 	removed uint64
 	unacked int
 	since   time.Time
-	failed  error // what look said
 }
 
 func (p *pass) run(ctx context.Context) error {
 	var err error
-	if p.ch, err = p.link.conn.Channel(); err != nil {
+	if p.asking, err = p.link.conn.Channel(); err != nil {
 		return err
 	}
-	there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+	there, err := p.ask()
 	if missing := new(amqp.Error); errors.As(err, &missing) && missing.Code == amqp.NotFound {
 		return nil
 	}
@@ -123,39 +134,32 @@ func (p *pass) run(ctx context.Context) error {
 	case there.Messages == 0:
 		return p.empty(ctx)
 	}
-	n := min(there.Messages, MaxPass)
-	if err := p.ch.Qos(min(n, 1<<16-1), 0, false); err != nil {
+	if err := p.each(ctx, min(there.Messages, MaxPass)); err != nil {
 		return err
 	}
-	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, passTag, false, false, false, false, nil)
-	if err != nil {
-		return err
-	}
-	if err := p.each(ctx, letters, n); err != nil {
-		return err
-	}
-	return p.leave(ctx, letters)
+	return p.leave(ctx)
+}
+
+func (p *pass) ask() (amqp.Queue, error) {
+	return p.asking.QueueDeclarePassive(p.queue, true, false, false, false, nil)
 }
 
 // empty makes sure that nothing is there: the broker says the same of a queue
 // that it has not recovered yet, and then counts no consumer either.
 func (p *pass) empty(ctx context.Context) error {
-	if err := p.ch.Qos(1, 0, false); err != nil {
-		return err
-	}
-	letters, err := p.ch.ConsumeWithContext(ctx, p.queue, passTag, false, false, false, false, nil)
+	s, err := p.open(ctx, 1)
 	if err != nil {
 		return err
 	}
-	there, err := p.ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+	there, err := p.ask()
 	if err != nil {
 		return err
 	}
-	if err := p.ch.Cancel(passTag, false); err != nil {
+	if err := s.ch.Cancel(passTag, false); err != nil {
 		return err
 	}
 	found := there.Messages
-	for range letters {
+	for range s.letters {
 		found++
 	}
 	if there.Consumers == 0 || found > 0 {
@@ -164,17 +168,43 @@ func (p *pass) empty(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) each(ctx context.Context, letters <-chan amqp.Delivery, n int) error {
+// open begins the next stage.
+func (p *pass) open(ctx context.Context, room int) (*stage, error) {
+	ch, err := p.link.conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.Qos(room, 0, false); err != nil {
+		return nil, err
+	}
+	letters, err := ch.ConsumeWithContext(ctx, p.queue, passTag, false, false, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{ch: ch, letters: letters, room: room}
+	p.stages = append(p.stages, s)
+	return s, nil
+}
+
+// each shows so many letters to look.
+func (p *pass) each(ctx context.Context, n int) error {
 	silence := time.NewTimer(passSilence)
 	defer silence.Stop()
+	s, err := p.open(ctx, passFirst)
+	if err != nil {
+		return err
+	}
 	for range n {
+		if s, err = p.roomy(ctx, s); err != nil {
+			return err
+		}
 		silence.Reset(passSilence)
 		select {
-		case d, open := <-letters:
+		case d, open := <-s.letters:
 			if !open {
 				return errors.New("the broker ended the consumer")
 			}
-			if done, err := p.one(ctx, d); done || err != nil {
+			if done, err := p.one(ctx, s, d); done || err != nil {
 				return err
 			}
 		case <-silence.C:
@@ -186,66 +216,49 @@ func (p *pass) each(ctx context.Context, letters <-chan amqp.Delivery, n int) er
 	return nil
 }
 
-func (p *pass) one(ctx context.Context, d amqp.Delivery) (done bool, err error) {
+// roomy returns a stage for which the broker has more: this one, or the next if
+// this one holds all that it may.
+func (p *pass) roomy(ctx context.Context, s *stage) (*stage, error) {
+	if s.kept+s.unacked < s.room {
+		return s, nil
+	}
+	if s.kept < s.room {
+		return s, s.flush()
+	}
+	if err := s.end(ctx); err != nil {
+		return nil, err
+	}
+	return p.open(ctx, passRoom)
+}
+
+func (p *pass) one(ctx context.Context, s *stage, d amqp.Delivery) (done bool, err error) {
 	m := received(&d)
 	v, err := p.look(ctx, &m)
 	if err == nil && v == Remove {
-		return false, p.remove(d.DeliveryTag)
+		return false, s.remove(d.DeliveryTag)
 	}
 	p.kept++
-	p.held = d
+	s.kept++
+	s.held = d
 	p.failed = err
 	return v == Stop || err != nil, nil
 }
 
-// remove acks a letter: at once where letters before it are kept, else
-// together with others, soon.
-func (p *pass) remove(tag uint64) error {
-	if p.kept > 0 {
-		p.acks++
-		return p.ch.Ack(tag, false)
-	}
-	if p.unacked == 0 {
-		p.since = time.Now()
-	}
-	p.removed = tag
-	if p.unacked++; p.unacked < passAcks && time.Since(p.since) < passFlush {
-		return nil
-	}
-	return p.flush()
-}
-
-// flush acks what was removed before the first letter that is kept.
-func (p *pass) flush() error {
-	if p.unacked == 0 {
-		return nil
-	}
-	p.unacked = 0
-	p.acks++
-	return p.ch.Ack(p.removed, true)
-}
-
 // leave puts back what is kept and returns when it is in its place: who looks
 // next wants to see it. What was delivered and not looked at goes back with it.
-func (p *pass) leave(ctx context.Context, letters <-chan amqp.Delivery) error {
-	if err := p.flush(); err != nil {
+func (p *pass) leave(ctx context.Context) error {
+	// Nothing is to be delivered to the last one that the others give back.
+	if err := p.stages[len(p.stages)-1].end(ctx); err != nil {
 		return err
 	}
-	if p.acks > fewAcks && p.kept > 0 {
-		if err := p.awaitAcks(ctx, letters); err != nil {
+	// A channel gives back in order, which a nack of many does not.
+	for _, s := range p.stages {
+		if err := s.ch.Close(); err != nil {
 			return err
 		}
 	}
-	// The channel gives back in order, which a nack of many does not.
-	if err := p.ch.Close(); err != nil {
-		return err
-	}
-	ch, err := p.link.conn.Channel()
-	if err != nil {
-		return err
-	}
 	for end := time.Now().Add(passSettle); ; {
-		there, err := ch.QueueDeclarePassive(p.queue, true, false, false, false, nil)
+		there, err := p.ask()
 		if err != nil || there.Consumers == 0 && there.Messages >= p.kept || time.Now().After(end) {
 			return err
 		}
@@ -255,19 +268,59 @@ func (p *pass) leave(ctx context.Context, letters <-chan amqp.Delivery) error {
 	}
 }
 
+// end lets the broker deliver nothing more to a stage, which keeps what it has.
+func (s *stage) end(ctx context.Context) error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if s.acks > fewAcks && s.kept > 0 {
+		if err := s.awaitAcks(ctx); err != nil {
+			return err
+		}
+	}
+	return s.ch.Cancel(passTag, false)
+}
+
+// remove acks a letter: at once where letters before it are kept, else
+// together with others, soon.
+func (s *stage) remove(tag uint64) error {
+	if s.kept > 0 {
+		s.acks++
+		return s.ch.Ack(tag, false)
+	}
+	if s.unacked == 0 {
+		s.since = time.Now()
+	}
+	s.removed = tag
+	if s.unacked++; time.Since(s.since) < passFlush {
+		return nil
+	}
+	return s.flush()
+}
+
+// flush acks what was removed before the first letter that is kept.
+func (s *stage) flush() error {
+	if s.unacked == 0 {
+		return nil
+	}
+	s.unacked = 0
+	s.acks++
+	return s.ch.Ack(s.removed, true)
+}
+
 // awaitAcks returns when the broker has carried out the acks: it does so before
 // it delivers a letter again that was given back after them. The newest one that
 // is there is taken for that, whose place is behind the others anyway.
-func (p *pass) awaitAcks(ctx context.Context, letters <-chan amqp.Delivery) error {
-	probe := p.newest(letters)
-	if err := p.ch.Nack(probe.DeliveryTag, false, true); err != nil {
+func (s *stage) awaitAcks(ctx context.Context) error {
+	probe := s.newest()
+	if err := s.ch.Nack(probe.DeliveryTag, false, true); err != nil {
 		return err
 	}
 	silence := time.NewTimer(passSilence)
 	defer silence.Stop()
 	for {
 		select {
-		case d, open := <-letters:
+		case d, open := <-s.letters:
 			if !open {
 				return errors.New("the broker ended the consumer")
 			}
@@ -283,16 +336,16 @@ func (p *pass) awaitAcks(ctx context.Context, letters <-chan amqp.Delivery) erro
 }
 
 // newest is the last of those that have been delivered and are not removed.
-func (p *pass) newest(letters <-chan amqp.Delivery) amqp.Delivery {
+func (s *stage) newest() amqp.Delivery {
 	for {
 		select {
-		case d, open := <-letters:
+		case d, open := <-s.letters:
 			if !open {
-				return p.held
+				return s.held
 			}
-			p.held = d
+			s.held = d
 		default:
-			return p.held
+			return s.held
 		}
 	}
 }

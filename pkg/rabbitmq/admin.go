@@ -53,41 +53,42 @@ func (a *admin) forget() {
 	clear(a.targets)
 }
 
-func (a *admin) declared(queue string) (ladder, target bool) {
+func (a *admin) declared(end string) (ladder, target bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.ladder, a.targets[queue]
+	return a.ladder, a.targets[end]
 }
 
-// ensureDelay makes sure that the ladder exists and ends in the queue. A queue
-// that is not ours must be there already.
-func (a *admin) ensureDelay(ctx context.Context, queue string) error {
-	return a.do(ctx, queue, func() bool {
-		ladder, target := a.declared(queue)
+// ensureDelay makes sure that the ladder exists and leads to the queue, and
+// returns where it ends: in the queue, or in the landing of a queue that is not
+// ours, which must be there already.
+func (a *admin) ensureDelay(ctx context.Context, queue string) (string, error) {
+	end := queue
+	if !a.adopted(queue) {
+		end = landing(queue)
+	}
+	return end, a.do(ctx, queue, func() bool {
+		ladder, target := a.declared(end)
 		return ladder && target
 	}, func(d *declarer) {
-		ladder, target := a.declared(queue)
+		ladder, target := a.declared(end)
 		if !ladder {
 			d.delays()
 		}
-		if !target {
-			a.target(d, queue)
+		switch {
+		case target:
+		case end == queue:
+			d.work(queue)
+		default:
+			d.foreign(queue)
+			d.delayLanding(queue)
 		}
 		if d.err == nil {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.ladder, a.targets[queue] = true, true
+			a.ladder, a.targets[end] = true, true
 		}
 	})
-}
-
-func (a *admin) target(d *declarer, queue string) {
-	if a.adopted(queue) {
-		d.work(queue)
-		return
-	}
-	d.foreign(queue)
-	d.delayTarget(queue)
 }
 
 // declareWork declares a work queue of ours that is gone, once for all who

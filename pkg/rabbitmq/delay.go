@@ -23,6 +23,7 @@ const (
 	delayPrefix     = "lovage_delayed_"
 	delayDispatch   = delayPrefix + "dispatch"
 	delayDelivery   = delayPrefix + "delivery"
+	landingPrefix   = delayPrefix + "to_"
 	alternateOption = "alternate-exchange"
 )
 
@@ -109,6 +110,20 @@ func (d *declarer) delays() {
 // pattern ending in the name would deliver high.email to email as well.
 func (d *declarer) delayTarget(queue string) {
 	d.bindQueue(queue, strings.Repeat("*.", delayBits)+queue, delayDelivery)
+}
+
+// landing is the name of the last station before a queue that is not ours.
+func landing(queue string) string { return landingPrefix + queue }
+
+// delayLanding declares it: a queue whose messages expire at once, and are
+// handed on at least once through the default exchange. A level waits for what
+// it has handed on, 32 messages at a time; so if the queue at the end refuses
+// them or is gone, they have to wait where nobody else's do.
+func (d *declarer) delayLanding(queue string) {
+	args := delayArgs(0, "")
+	args["x-dead-letter-routing-key"] = queue
+	d.queue(landing(queue), args)
+	d.delayTarget(landing(queue))
 }
 
 func delayArgs(ttlMillis int64, next string) amqp.Table {

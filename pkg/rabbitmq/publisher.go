@@ -187,10 +187,11 @@ func (p *Publisher) Enqueue(ctx context.Context, queue string, delay time.Durati
 		return p.unavailable()
 	}
 	if delay > 0 {
-		if err := p.admin.ensureDelay(ctx, queue); err != nil {
+		end, err := p.admin.ensureDelay(ctx, queue)
+		if err != nil {
 			return err
 		}
-		return p.publish(ctx, Delayed(queue, delay), m, true)
+		return p.publish(ctx, Delayed(end, delay), m, true)
 	}
 	return p.publishOwn(ctx, queue, Immediate(queue), m)
 }

@@ -60,6 +60,13 @@ func (c catalog) Catalog(ctx context.Context) ([]messages.CatalogEntry, error) {
 			c.publisher.Adopt(e.Queue)
 		}
 	}
+	// A worker may take from queues that no task has as its own.
+	workers, unread := c.Workers(ctx)
+	if unread == nil {
+		for _, w := range workers {
+			c.publisher.Adopt(w.Queues...)
+		}
+	}
 	return entries, err
 }
 

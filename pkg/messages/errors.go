@@ -56,6 +56,14 @@ func (e *QueueFullError) Error() string {
 
 func (e *QueueFullError) Unwrap() error { return ErrQueueFull }
 
+// MissingError is an [ErrQueueMissing] that names what does not exist: the queue,
+// or what leads to it.
+type MissingError struct{ Object string }
+
+func (e *MissingError) Error() string { return e.Object + " does not exist" }
+
+func (e *MissingError) Unwrap() error { return ErrQueueMissing }
+
 // InvalidError says which field of a task breaks which rule.
 type InvalidError struct {
 	Field string

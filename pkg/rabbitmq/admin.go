@@ -129,15 +129,14 @@ func (a *admin) do(ctx context.Context, queue string, done func() bool, fn func(
 		l.close(a.opts.DialTimeout) //nolint:contextcheck // what was declared is closed properly also when the caller has left
 		return nil
 	}
-	var ae *amqp.Error
 	var te *TopologyError
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("declare for queue %q: %w: %w", queue, messages.ErrNotSent, err)
 	case errors.As(err, &te):
 		return fmt.Errorf("%w: %w", messages.ErrRefused, err)
-	case errors.As(err, &ae) && ae.Code == amqp.NotFound:
-		return fmt.Errorf("queue %q: %w", queue, messages.ErrQueueMissing)
+	case errors.Is(err, messages.ErrQueueMissing):
+		return fmt.Errorf("publish to %q: %w", queue, err)
 	default:
 		return fmt.Errorf("declare for queue %q: %w: %w", queue, messages.ErrBrokerUnavailable, err)
 	}

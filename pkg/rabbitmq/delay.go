@@ -36,6 +36,14 @@ type Address struct {
 	Key      string
 }
 
+// destination names what has to exist for a message to be routed.
+func (a Address) destination() string {
+	if a.Exchange == "" {
+		return "queue " + a.Key
+	}
+	return fmt.Sprintf("a queue that exchange %s routes %s to", a.Exchange, a.Key)
+}
+
 // Immediate is the address of a work queue: the default exchange.
 func Immediate(queue string) Address { return Address{Key: queue} }
 

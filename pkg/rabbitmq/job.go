@@ -86,7 +86,7 @@ func (j *job) settle(acked, returned bool, now time.Time) {
 	case !acked:
 		j.complete(fmt.Errorf("publish: %w", messages.ErrRefused), refused, now)
 	case returned:
-		j.complete(fmt.Errorf("publish to %q: %w", j.address.Key, messages.ErrQueueMissing), confirmed, now)
+		j.complete(fmt.Errorf("publish: %w", &messages.MissingError{Object: j.address.destination()}), confirmed, now)
 	default:
 		j.complete(nil, confirmed, now)
 	}

@@ -43,8 +43,9 @@ type Options struct {
 	SetupTimeout time.Duration
 	// WriteTimeout bounds every write to the socket; default 500 ms.
 	WriteTimeout time.Duration
-	// Passive never declares anything, it only checks that it is there: for
-	// a user without the right to configure.
+	// Passive never declares anything, it only checks that exchanges and queues
+	// are there: for a user without the right to configure. What is missing is
+	// waited for. Bindings cannot be checked.
 	Passive bool
 	// Log is required.
 	Log *zap.Logger

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 // The names of Lovage's own exchanges and queues.
@@ -29,14 +31,18 @@ const (
 func DeadQueue(queue string) string { return queue + deadSuffix }
 
 // TopologyError says that an object exists with other arguments, or that we
-// may not use it. It does not go away by trying again.
+// may not declare it. It does not go away by trying again.
 type TopologyError struct {
 	Object string
 	Err    *amqp.Error
 }
 
 func (e *TopologyError) Error() string {
-	return fmt.Sprintf("declare %s: %s (delete or rename the one that exists, or run with matching arguments)", e.Object, e.Err.Reason)
+	advice := "delete or rename the one that exists, or run with matching arguments"
+	if e.Err.Code == amqp.AccessRefused {
+		advice = "give this user the right to it, or let one who has it declare everything and run in passive mode"
+	}
+	return fmt.Sprintf("declare %s: %s (%s)", e.Object, e.Err.Reason, advice)
 }
 
 func (e *TopologyError) Unwrap() error { return e.Err }
@@ -107,8 +113,17 @@ func (d *declarer) fail(object string, err error) {
 	}
 	d.err = fmt.Errorf("declare %s: %w", object, err)
 	var ae *amqp.Error
-	if errors.As(err, &ae) && (ae.Code == amqp.PreconditionFailed || ae.Code == amqp.AccessRefused) {
+	if !errors.As(err, &ae) {
+		return
+	}
+	switch ae.Code {
+	case amqp.PreconditionFailed, amqp.AccessRefused:
 		d.err = &TopologyError{Object: object, Err: ae}
+	case amqp.NotFound:
+		d.err = &messages.MissingError{Object: object}
+		if d.passive {
+			d.err = fmt.Errorf("passive mode declares nothing: %w", d.err)
+		}
 	}
 }
 

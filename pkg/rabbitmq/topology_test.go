@@ -6,8 +6,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/lovage-mq/lovage/internal/devstack"
+	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 )
 
@@ -57,5 +61,49 @@ func TestPassiveDeclaresNothing(t *testing.T) {
 		d := next(t, deliveries)
 		require.Equal(t, delay.String(), d.Message.MessageID)
 		require.NoError(t, d.Ack())
+	}
+}
+
+func TestWhoMayNotDeclareIsToldWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	broker := devstack.RabbitMQ(t)
+	allow := func(configure string) {
+		t.Helper()
+		_, err := broker.Ctl(t.Context(), "set_permissions", "guest", configure, ".*", ".*")
+		require.NoError(t, err)
+	}
+	allow("^$")
+	o := options(t, broker.URL())
+	err := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o}).Run(t.Context())
+	var te *rabbitmq.TopologyError
+	require.ErrorAs(t, err, &te)
+	require.ErrorContains(t, err, "exchange lovage.probe")
+	require.ErrorContains(t, err, "passive mode")
+	require.NotContains(t, err.Error(), "delete or rename", "there is nothing to delete")
+
+	o.Passive = true
+	seen, logged := observer.New(zapcore.WarnLevel)
+	o.Log = zap.New(seen)
+	p := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o})
+	background(t, p.Run)
+	require.Eventually(t, func() bool {
+		for _, e := range logged.All() {
+			if text, _ := e.ContextMap()["error"].(string); e.Message == "publisher not connected" {
+				require.Contains(t, text, "exchange lovage.probe does not exist")
+				return true
+			}
+		}
+		return false
+	}, patience, 10*time.Millisecond)
+
+	allow(".*")
+	publisher(t, rabbitmq.PublisherOptions{Options: options(t, broker.URL())})
+	allow("^$")
+	awaitState(t, p, "up") // it has waited for what was missing
+	p.Adopt("q")
+	for delay, missing := range map[time.Duration]string{0: "queue q does", time.Second: "exchange lovage_delayed_0 does"} {
+		err = enqueue(t, p, "q", delay, "a")
+		require.ErrorIs(t, err, messages.ErrQueueMissing)
+		require.ErrorContains(t, err, missing)
 	}
 }

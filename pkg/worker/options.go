@@ -43,6 +43,10 @@ type Options struct {
 	AMQPCAFile   string
 	AMQPCertFile string
 	AMQPKeyFile  string
+	// Passive declares nothing in RabbitMQ, for a user who may not: everything has
+	// been declared by a worker without it. What is missing is named in the log,
+	// and waited for.
+	Passive bool
 	// RedisURL is where Redis is: redis:// or rediss:// for one server, several
 	// separated by commas for a cluster, redis+sentinel:// for Sentinel.
 	RedisURL string

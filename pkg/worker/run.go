@@ -77,7 +77,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	store := results.New(results.Options{Client: client, TTL: w.opts.ResultTTL, Lease: w.opts.Lease, Log: w.log})
 	e := newEngine(w, store, results.NewWatcher(client, w.log), rabbitmq.Options{
 		URLs: urls, URLFile: w.opts.AMQPURLFile, CAFile: w.opts.AMQPCAFile, CertFile: w.opts.AMQPCertFile, KeyFile: w.opts.AMQPKeyFile,
-		Name: "lovage worker " + w.Name(), Log: w.log,
+		Passive: w.opts.Passive, Name: "lovage worker " + w.Name(), Log: w.log,
 	})
 	w.engine.Store(e)
 	return errors.Join(e.run(ctx), client.Close())

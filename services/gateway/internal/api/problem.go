@@ -206,6 +206,9 @@ func problemOf(err error) *problem {
 	for _, k := range kinds() {
 		if k.err != nil && errors.Is(err, k.err) {
 			p := k.problem(k.err.Error())
+			if missing, ok := errors.AsType[*messages.MissingError](err); ok {
+				p.Detail = missing.Error()
+			}
 			p.cause = err
 			return p
 		}

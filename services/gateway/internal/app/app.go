@@ -62,7 +62,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	store := results.New(results.Options{Client: client, TTL: c.ResultTTL, PendingTTL: pendingTTL, Lease: lease, Log: log.Named("results")})
 	broker := rabbitmq.Options{
 		URLs: urls, URLFile: c.AMQPURLFile, CAFile: c.AMQPCAFile, CertFile: c.AMQPCertFile, KeyFile: c.AMQPKeyFile,
-		Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq"),
+		Passive: c.AMQPPassive, Name: "lovage gateway " + hostname(), Log: log.Named("rabbitmq"),
 	}
 	registry := service.NewRegistry(spans)
 	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{

@@ -33,6 +33,7 @@ type Config struct {
 	AMQPCAFile      string        `name:"amqp-ca-file" env:"LOVAGE_AMQP_CA_FILE" type:"path" help:"Authorities (PEM) that sign RabbitMQ's certificate; the system's by default."`
 	AMQPCertFile    string        `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
 	AMQPKeyFile     string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
+	AMQPPassive     bool          `name:"amqp-passive" env:"LOVAGE_AMQP_PASSIVE" help:"Declare nothing in RabbitMQ: everything is there already, and the user may not configure."`
 	RedisURL        string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
 	ResultTTL       time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	MaxResult       int           `name:"max-result" env:"LOVAGE_MAX_RESULT" default:"67108864" help:"Largest result in bytes of JSON."`
@@ -107,7 +108,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	registry := service.NewRegistry(spans)
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
-		RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
+		Passive: c.AMQPPassive, RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout,
 		MaxResult: c.MaxResult, CompressAbove: c.CompressAbove, Middleware: around, Metrics: registry, Log: log.Named("worker"),
 	})

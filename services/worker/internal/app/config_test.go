@@ -32,7 +32,11 @@ func TestDocumentationHasEverySetting(t *testing.T) {
 		row, found := documented[flag.Envs[0]]
 		require.True(t, found, "docs/configuration.md does not have %s", flag.Envs[0])
 		require.Equal(t, "--"+flag.Name, row.flag)
-		require.Equal(t, flag.Default, row.standard, flag.Name)
+		want := flag.Default
+		if flag.IsBool() && want == "" {
+			want = "false"
+		}
+		require.Equal(t, want, row.standard, flag.Name)
 		delete(documented, flag.Envs[0])
 	}
 	require.Empty(t, documented, "docs/configuration.md has settings that do not exist")

@@ -103,7 +103,8 @@ func (b *bench) batchTurn(ctx context.Context, of bulk, s sender) error {
 	m := newMeter(b.stack, s.service)
 	accepted, took, err := b.sendAll(ctx, s, m)
 	if err == nil {
-		err = errors.Join(m.err, b.arrived(of.queue, int64(accepted)))
+		inQueue := contender{waiting: func(context.Context) (int, error) { return b.stack.Depth(of.queue) }}
+		err = errors.Join(m.err, arrived(ctx, inQueue, int64(accepted)))
 	}
 	if err != nil {
 		return s.service.Explain(fmt.Errorf("%s: %w", s.name, err))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
 	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/runner"
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
@@ -64,7 +65,7 @@ func (b *bench) drainTurn(ctx context.Context, fill func(context.Context, int) (
 	if _, err := fill(ctx, b.Items); err != nil {
 		return err
 	}
-	v, err := b.stack.Drainer(ctx, b.Items, slots)
+	v, err := b.stack.Drainer(ctx, stack.Work{Tasks: b.Items, Slots: slots, Kind: runner.Noop})
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 		if err != nil {
 			return contender{}, err
 		}
-		candidates = append(candidates, contender{fmt.Sprintf("%s-%d", name, n), v, "/submit"})
+		candidates = append(candidates, b.floor(fmt.Sprintf("%s-%d", name, n), v))
 	}
 	for round := range channelRounds {
 		progress("%s: finding the best number of channels, round %d of %d", name, round+1, channelRounds)
@@ -46,7 +46,7 @@ func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 	best := slices.MaxFunc(candidates, b.better)
 	progress("%s: the best is %s", name, best.name)
 	for _, c := range candidates {
-		if c == best {
+		if c.service == best.service {
 			continue
 		}
 		if err := c.service.End(); err != nil {

@@ -68,7 +68,7 @@ func (b *bench) inFlight(ctx context.Context) error {
 		progress("inflight: round %d of %d, %d submissions", round+1, min(b.Rounds, inFlightRounds), n)
 		err := errors.Join(
 			b.inFlightTurn(ctx, contender{name: ours, path: stack.TaskPath}, gateway, n),
-			b.inFlightTurn(ctx, contender{name: sameBytes, path: "/submit"}, floor, n),
+			b.inFlightTurn(ctx, contender{name: floorName, path: "/submit"}, floor, n),
 		)
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (b *bench) inFlight(ctx context.Context) error {
 	}
 	b.book.Expect("inflight-rss-each", ours, report.AtMost(35))
 	b.book.Expect("inflight-again-each", ours, report.AtMost(1))
-	b.book.Compare(report.Comparison{Measure: "inflight-rss-each", Ours: ours, Contender: sameBytes})
+	b.book.Compare(report.Comparison{Measure: "inflight-rss-each", Ours: ours, Contender: floorName})
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/lovage-mq/lovage/bench/internal/report"
+	"github.com/lovage-mq/lovage/bench/internal/runner"
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
@@ -27,7 +28,11 @@ type settings struct {
 	Length   time.Duration `default:"3s" help:"How long a turn of single submissions is."`
 	WarmUp   time.Duration `default:"500ms" help:"How long each turn runs before it counts."`
 	Items    int           `default:"50000" help:"Items of a batch."`
-	Rate     float64       `default:"300" help:"Tasks a second that are picked up."`
+	Rates    []float64     `default:"300" help:"Tasks a second that are picked up."`
+	Kinds    []string      `default:"noop" help:"Tasks that are worked off: ${kinds}."`
+	Drain    time.Duration `default:"5s" help:"How long a turn of working off a kind is, about."`
+	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried."`
+	Peers    []string      `help:"Other task systems to compare with: ${peers}."`
 	Out      string        `default:"out/latest.json" help:"File for the medians."`
 }
 
@@ -38,6 +43,9 @@ type bench struct {
 	book  *report.Book
 	// gateway is shared by the measures that need no settings of their own.
 	gateway *stack.Service
+	peers   []contender
+	// bytes is how much is hashed in a millisecond.
+	bytes int
 }
 
 // measure is one thing that can be measured.
@@ -53,7 +61,9 @@ func measures() []measure {
 		{"delayed", (*bench).delayed},
 		{"inflight", (*bench).inFlight},
 		{"drain", (*bench).drain},
+		{"kinds", (*bench).kinds},
 		{"pickup", (*bench).pickUp},
+		{"run", (*bench).roundTrip},
 	}
 }
 
@@ -68,7 +78,9 @@ func main() { os.Exit(start()) }
 
 func start() int {
 	var s settings
-	kong.Parse(&s, kong.Vars{"measures": strings.Join(names(), ", ")})
+	kong.Parse(&s, kong.Vars{
+		"measures": strings.Join(names(), ", "), "kinds": strings.Join(runner.Kinds(), ", "), "peers": strings.Join(peerNames(), ", "),
+	})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // `| head` must not end us before our programs
@@ -86,7 +98,7 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 	}
 	progress("building the programs, starting RabbitMQ and Redis")
-	b := &bench{settings: s, book: &report.Book{}}
+	b := &bench{settings: s, book: &report.Book{}, bytes: runner.Calibrate()}
 	if b.stack, err = stack.Start(ctx); err != nil {
 		return err
 	}
@@ -95,6 +107,9 @@ func run(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	if b.gateway, err = b.stack.Gateway(ctx); err != nil {
+		return err
+	}
+	if err := b.startPeers(ctx); err != nil {
 		return err
 	}
 	for _, m := range measures() {

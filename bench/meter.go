@@ -20,9 +20,10 @@ type meter struct {
 	err       error
 }
 
+// metered are processes that count as one.
 type metered struct {
 	name string
-	pid  int
+	used func() (time.Duration, error)
 }
 
 // Ends of the names of measures: the processor time of a submission, and what
@@ -39,13 +40,26 @@ type mark struct {
 	processes []time.Duration
 }
 
-func newMeter(s *stack.Stack, v *stack.Service) *meter {
-	return &meter{processes: []metered{
-		{"service", v.PID()},
-		{"rabbitmq", s.RabbitMQ.PID()},
-		{"redis", s.Redis.PID()},
-		{"load", os.Getpid()},
+// newMeter reads the processes of services, which count as one, with all that
+// those have started, and the servers.
+func newMeter(s *stack.Stack, services ...*stack.Service) *meter {
+	m := &meter{processes: []metered{
+		{"service", func() (sum time.Duration, err error) {
+			for _, v := range services {
+				used, wrong := procfs.TreeCPU(v.PID())
+				sum += used
+				err = errors.Join(err, wrong)
+			}
+			return sum, err
+		}},
+		{"rabbitmq", func() (time.Duration, error) { return procfs.CPU(s.RabbitMQ.PID()) }},
+		{"redis", func() (time.Duration, error) { return procfs.CPU(s.Redis.PID()) }},
+		{"load", func() (time.Duration, error) { return procfs.CPU(os.Getpid()) }},
 	}}
+	if pid := s.PostgresPID(); pid != 0 {
+		m.processes = append(m.processes, metered{"postgres", func() (time.Duration, error) { return procfs.TreeCPU(pid) }})
+	}
+	return m
 }
 
 // mark is called at the beginning and at the end.
@@ -55,7 +69,7 @@ func (m *meter) mark() {
 	now.machine, err = procfs.Machine()
 	m.err = errors.Join(m.err, err)
 	for _, p := range m.processes {
-		used, err := procfs.CPU(p.pid)
+		used, err := p.used()
 		m.err = errors.Join(m.err, err)
 		now.processes = append(now.processes, used)
 	}
@@ -74,15 +88,19 @@ func (m *meter) add(b *report.Book, measure, contender string, n int64) {
 // addAll takes down the cost in all processes. What else was going on takes away
 // from the throughput, so that is taken down too, as a share of all processors.
 func (m *meter) addAll(b *report.Book, measure, contender string, n int64) {
-	var all time.Duration
-	for i := range m.processes {
-		all += m.used(i)
-	}
 	begin, end := m.marks[0], m.marks[1]
-	others := end.machine - begin.machine - all
+	others := end.machine - begin.machine - m.all()
 	processors := end.at.Sub(begin.at) * time.Duration(runtime.NumCPU())
-	b.Add(measure+cpuSuffix, contender, "µs", each(all, n))
+	b.Add(measure+cpuSuffix, contender, "µs", each(m.all(), n))
 	b.Add(measure+othersSuffix, contender, "%", 100*max(0, others.Seconds()/processors.Seconds()))
+}
+
+// all is what all processes have used between the marks.
+func (m *meter) all() (sum time.Duration) {
+	for i := range m.processes {
+		sum += m.used(i)
+	}
+	return sum
 }
 
 // used is what a process has used between the marks.

@@ -4,22 +4,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/bench/internal/runner"
 	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/worker"
@@ -28,39 +25,18 @@ import (
 type settings struct {
 	service.Options
 
-	Listen   string `required:"" help:"Address to serve HTTP on."`
-	AMQPURL  string `required:"" name:"amqp-url" help:"RabbitMQ."`
-	RedisURL string `required:"" name:"redis-url" help:"Redis."`
-	Queue    string `required:"" help:"Queue to work off."`
-	Task     string `required:"" help:"Kind of the tasks in it."`
-	Messages int64  `required:"" help:"How many there are."`
-	Slots    int    `help:"Slots of a worker of ours; none for a loop by hand."`
+	Listen   string   `required:"" help:"Address to serve HTTP on."`
+	AMQPURL  string   `required:"" name:"amqp-url" help:"RabbitMQ."`
+	RedisURL string   `required:"" name:"redis-url" help:"Redis."`
+	Queue    string   `required:"" help:"Queue to work off."`
+	Task     []string `required:"" help:"Names of the tasks in it."`
+	Messages int64    `required:"" help:"How many there are."`
+	Slots    int      `help:"Slots of a worker of ours; none for a loop by hand."`
+	Kind     string   `default:"noop" help:"What the tasks do."`
+	Bytes    int      `help:"How much tasks of the kind cpu hash."`
 	// Rate makes it measure how soon a task is picked up.
 	Rate float64 `help:"Send the tasks, so many a second, and measure until each begins."`
 }
-
-// drained is how far it has come.
-type drained struct {
-	done        atomic.Int64
-	begin, ends atomic.Int64 // in nanoseconds, 0 when it has not
-	told        atomic.Value // what there is to tell in place of the seconds
-}
-
-func (d *drained) tell(result any) {
-	d.told.Store(result)
-	d.ended()
-}
-
-// answer is what there is to tell when it is over.
-func (d *drained) answer() any {
-	if told := d.told.Load(); told != nil {
-		return told
-	}
-	return time.Duration(d.ends.Load() - d.begin.Load()).Seconds()
-}
-
-func (d *drained) started() { d.begin.CompareAndSwap(0, time.Now().UnixNano()) }
-func (d *drained) ended()   { d.ends.CompareAndSwap(0, time.Now().UnixNano()) }
 
 func main() { os.Exit(start()) }
 
@@ -72,59 +48,43 @@ func start() int {
 }
 
 func run(ctx context.Context, s settings) error {
-	ctx, stop := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer stop()
-	var d drained
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
-	if err != nil {
-		return err
-	}
-	// The seconds, or the times to the first line, once it is over.
-	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if d.ends.Load() == 0 {
-			w.WriteHeader(http.StatusNoContent)
-			return
+	var progress runner.Progress
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return progress.Serve(ctx, s.Listen) })
+	g.Go(func() error {
+		switch {
+		case s.Rate > 0:
+			return pickUp(ctx, s, &progress)
+		case s.Slots > 0:
+			return work(ctx, s, &progress)
+		default:
+			return loop(ctx, s, &progress)
 		}
-		_ = json.NewEncoder(w).Encode(d.answer())
-	})}
-	defer func() { _ = srv.Close() }()
-	all.Go(func() { _ = srv.Serve(l) })
-	if s.Rate > 0 {
-		p := &pickup{settings: s, times: map[string]*moments{}}
-		return p.run(ctx, &d)
-	}
-	if s.Slots > 0 {
-		return work(ctx, s, &d, &all)
-	}
-	return loop(ctx, s, &d)
+	})
+	return g.Wait()
 }
 
-// work is a worker of ours whose task does nothing.
-func work(ctx context.Context, s settings, d *drained, all *sync.WaitGroup) error {
+// work is a worker of ours.
+func work(ctx context.Context, s settings, progress *runner.Progress) error {
+	task := &runner.Task{Kind: s.Kind, Bytes: s.Bytes}
 	w := worker.New(worker.Options{AMQPURL: s.AMQPURL, RedisURL: s.RedisURL, Queue: s.Queue, Concurrency: s.Slots})
-	worker.Handle(w, s.Task, func(context.Context, struct {
-		Duration int `json:"duration"`
-	}) (struct{}, error) {
-		d.started()
-		d.done.Add(1)
-		return struct{}{}, nil
-	})
-	all.Go(func() {
-		look := time.NewTicker(time.Millisecond)
-		defer look.Stop()
-		// A slot is free when its task is settled and acked.
-		for d.done.Load() < s.Messages || w.Status().Busy > 0 {
-			select {
-			case <-look.C:
-			case <-ctx.Done():
-				return
+	for _, name := range s.Task {
+		worker.Handle(w, name, func(ctx context.Context, _ runner.Input) (struct{}, error) {
+			progress.Started()
+			if err := task.Do(ctx, worker.Attempt(ctx)); err != nil {
+				return struct{}{}, worker.RetryAfter(runner.RetryAfter, err)
 			}
-		}
-		d.ended()
+			progress.Done.Add(1)
+			return struct{}{}, nil
+		})
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		// A slot is free when its task is settled and acked.
+		return progress.Await(ctx, s.Messages, func() (bool, error) { return w.Status().Busy == 0, nil })
 	})
-	return w.Run(ctx)
+	g.Go(func() error { return w.Run(ctx) })
+	return g.Wait()
 }
 
 const (
@@ -134,7 +94,7 @@ const (
 
 // loop stores one value a message, in pipelines of 200, and acks as many at
 // once: the least that keeps what a task came to.
-func loop(ctx context.Context, s settings, d *drained) error {
+func loop(ctx context.Context, s settings, d *runner.Progress) error {
 	o, err := redis.ParseURL(s.RedisURL)
 	if err != nil {
 		return err
@@ -156,18 +116,18 @@ func loop(ctx context.Context, s settings, d *drained) error {
 		return err
 	}
 	record := `{"status":"SUCCESS","result":{},"pad":"` + strings.Repeat("x", 400) + `"}`
-	for d.done.Load() < s.Messages {
+	for d.Done.Load() < s.Messages {
 		first, open := <-deliveries
 		if !open {
-			return fmt.Errorf("consumer ended after %s messages", strconv.FormatInt(d.done.Load(), 10))
+			return fmt.Errorf("consumer ended after %s messages", strconv.FormatInt(d.Done.Load(), 10))
 		}
-		d.started()
+		d.Started()
 		pipe := client.Pipeline()
 		last := first
 		for n := 1; ; n++ {
 			pipe.Set(ctx, messages.ResultKey(last.MessageId), record, 24*time.Hour)
-			d.done.Add(1)
-			if n == group || d.done.Load() == s.Messages {
+			d.Done.Add(1)
+			if n == group || d.Done.Load() == s.Messages {
 				break
 			}
 			last = <-deliveries
@@ -179,7 +139,7 @@ func loop(ctx context.Context, s settings, d *drained) error {
 			return err
 		}
 	}
-	d.ended()
+	d.Ended()
 	<-ctx.Done()
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"maps"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -24,8 +25,9 @@ func newTemplate(d *amqp.Delivery, twoHeaders bool) template {
 	if twoHeaders {
 		t.message.Headers = amqp.Table{"task": d.Headers["task"], "id": d.Headers["id"]}
 	}
+	id := cmp.Or(d.MessageId, d.CorrelationId) // Celery sets the latter only
 	for name, v := range t.message.Headers {
-		if v == d.MessageId {
+		if v == id {
 			t.ids = append(t.ids, name)
 		}
 	}

@@ -8,10 +8,17 @@ import (
 	"strconv"
 )
 
-// Request returns the bytes of a POST with a JSON body.
-func Request(address, path, body string) []byte {
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		path, address, len(body), body)
+// Request returns the bytes of a POST with a JSON body; further headers are
+// lines, those that are empty are left out.
+func Request(address, path, body string, headers ...string) []byte {
+	more := ""
+	for _, line := range headers {
+		if line != "" {
+			more += line + "\r\n"
+		}
+	}
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
+		path, address, more, len(body), body)
 }
 
 var errNoLength = errors.New("read answer: it has no Content-Length")

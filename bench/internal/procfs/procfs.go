@@ -82,9 +82,12 @@ func RSS(pid int) (int64, error) {
 	return parseRSS(status)
 }
 
-func parseRSS(status []byte) (int64, error) {
+func parseRSS(status []byte) (int64, error) { return parseKB(status, "VmRSS:") }
+
+// parseKB returns in bytes what a line gives in kB.
+func parseKB(status []byte, name string) (int64, error) {
 	for line := range strings.Lines(string(status)) {
-		value, found := strings.CutPrefix(line, "VmRSS:")
+		value, found := strings.CutPrefix(line, name)
 		if !found {
 			continue
 		}
@@ -94,5 +97,5 @@ func parseRSS(status []byte) (int64, error) {
 		}
 		return n << 10, nil
 	}
-	return 0, fmt.Errorf("read memory: there is no VmRSS")
+	return 0, fmt.Errorf("read memory: there is no %s", name)
 }

@@ -23,6 +23,7 @@ type series struct {
 	values                   []float64
 	comparisons              []Comparison
 	target                   Target
+	note                     string
 }
 
 // Comparison relates a contender to ours: the ratio is ours divided by it.
@@ -52,6 +53,13 @@ func (b *Book) Compare(c Comparison) {
 func (b *Book) Expect(measure, contender string, t Target) {
 	if s := b.find(measure, contender); s != nil {
 		s.target = t
+	}
+}
+
+// Note shows a remark behind a value, if it was measured.
+func (b *Book) Note(measure, contender, text string) {
+	if s := b.find(measure, contender); s != nil {
+		s.note = text
 	}
 }
 
@@ -123,7 +131,7 @@ func (b *Book) WriteJSON(w io.Writer) error {
 // WriteTable writes a line for each measure and contender.
 func (b *Book) WriteTable(w io.Writer) error {
 	t := &table{w: w}
-	t.line("measure", "contender", "value", "unit", "min..max", "ratio", "min..max", "target")
+	t.line("measure", "contender", "value", "unit", "min..max", "ratio", "min..max", "target", "kept by")
 	measure := ""
 	for _, s := range b.ordered() {
 		if measure != "" && measure != s.measure {
@@ -133,11 +141,11 @@ func (b *Book) WriteTable(w io.Writer) error {
 		v := stats.Summarize(s.values)
 		cells := []string{s.measure, s.contender, number(v.Median), s.unit, spread(v)}
 		if len(s.comparisons) == 0 {
-			t.line(append(cells, "", "", s.target.verdict(v.Median))...)
+			t.line(append(cells, "", "", s.target.verdict(v.Median), s.note)...)
 		}
 		for _, c := range s.comparisons {
 			r := b.ratio(c)
-			t.line(append(cells, ratio(r.Median), ratio(r.Min)+".."+ratio(r.Max), c.Target.verdict(r.Median))...)
+			t.line(append(cells, ratio(r.Median), ratio(r.Min)+".."+ratio(r.Max), c.Target.verdict(r.Median), s.note)...)
 		}
 	}
 	return t.flush()

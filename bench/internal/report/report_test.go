@@ -20,6 +20,7 @@ func measured() *report.Book {
 	}
 	b.Compare(report.Comparison{Measure: "submit", Ours: "lovage", Contender: "floor", Target: report.AtLeast(0.9)})
 	b.Compare(report.Comparison{Measure: "submit-p99", Ours: "lovage", Contender: "floor", Target: report.AtMost(1.2)})
+	b.Note("submit", "floor", "a queue")
 	return b
 }
 
@@ -28,9 +29,9 @@ func TestTableHasMediansSpreadRatiosAndTargets(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, measured().WriteTable(&out))
 	require.Equal(t, strings.TrimLeft(`
-measure     contender  value  unit    min..max  ratio    min..max  target
+measure     contender  value  unit    min..max  ratio    min..max  target     kept by
 submit      lovage       100  1/s    80.0..120
-submit      floor        100  1/s     100..100   1.00  0.80..1.20  ≥ 0.9 ok
+submit      floor        100  1/s     100..100   1.00  0.80..1.20  ≥ 0.9 ok   a queue
 
 submit-p99  lovage      13.2  ms    12.3..14.0
 submit-p99  floor       10.0  ms    10.0..10.0   1.32  1.23..1.40  ≤ 1.2 not

@@ -4,22 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 )
 
-// Drainer starts a program that works off so many messages of the queue: a
-// worker of ours with slots, or a loop when slots is 0.
-func (s *Stack) Drainer(ctx context.Context, messages, slots int, more ...string) (*Service, error) {
+// Drainer starts a program that works off the queue: a worker of ours with slots,
+// or a loop without.
+func (s *Stack) Drainer(ctx context.Context, w Work) (*Service, error) {
 	return s.start(ctx, "drainer", func(address string) []string {
-		return append([]string{
-			"--listen=" + address, "--amqp-url=" + s.RabbitMQ.URL(), "--redis-url=" + s.Redis.URL(), "--queue=" + Queue,
-			"--task=" + Task, "--messages=" + strconv.Itoa(messages), "--slots=" + strconv.Itoa(slots),
-		}, more...)
+		return append(w.flags(), "--listen="+address, "--amqp-url="+s.RabbitMQ.URL(), "--redis-url="+s.Redis.URL(), "--queue="+Queue, "--task="+Task+","+BenchTask)
 	}, none)
 }
+
+// drainLimit is how long a queue may take to be worked off.
+const drainLimit = 20 * time.Minute
 
 var errEnded = errors.New("it has ended")
 
@@ -31,14 +29,10 @@ func Drained(ctx context.Context, v *Service) (took time.Duration, err error) {
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
-// PickUp starts a program that sends so many tasks at a rate and takes them, and
-// returns the quantiles of the milliseconds from the confirm of each to its
+// PickedUp waits for a program that sends tasks at a rate and takes them, ends it,
+// and returns the quantiles of the milliseconds from the confirm of each to its
 // beginning.
-func (s *Stack) PickUp(ctx context.Context, messages, slots int, rate float64) (times map[string]float64, err error) {
-	v, err := s.Drainer(ctx, messages, slots, fmt.Sprintf("--rate=%v", rate))
-	if err != nil {
-		return nil, err
-	}
+func PickedUp(ctx context.Context, v *Service) (times map[string]float64, err error) {
 	if err := ended(ctx, v, &times); err != nil {
 		return nil, v.Explain(err)
 	}
@@ -47,7 +41,7 @@ func (s *Stack) PickUp(ctx context.Context, messages, slots int, rate float64) (
 
 // ended waits for the result of a drainer.
 func ended(ctx context.Context, v *Service, result any) (err error) {
-	wrong := poll(ctx, "the queue is worked off", func() bool {
+	wrong := pollFor(ctx, drainLimit, "the queue is worked off", func() bool {
 		if !v.Alive() {
 			err = errEnded
 			return true

@@ -67,6 +67,11 @@ func (s *Stack) Floor(ctx context.Context, gateway *Service, o FloorOptions) (*S
 	return v, alike(ours, theirs)
 }
 
+// publish has a floor send so many messages, each with an id of its own.
+func publish(ctx context.Context, v *Service, n int) error {
+	return load.Post(ctx, fmt.Sprintf("http://%s/publish?messages=%d&fresh=true", v.Address, n), "{}", http.StatusOK)
+}
+
 // take takes a message that was confirmed before out of the queue.
 func (s *Stack) take(ctx context.Context) (amqp.Delivery, error) {
 	var d amqp.Delivery

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
+	"github.com/lovage-mq/lovage/bench/internal/runner"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 )
 
@@ -86,6 +87,23 @@ func health(ctx context.Context, address string) (h readiness, err error) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	return h, json.NewDecoder(res.Body).Decode(&h)
+}
+
+// BenchTask is a task of the drainer alone, which does what the drainer is told.
+const BenchTask = "bench_task"
+
+// FillOurs submits many tasks of a kind to a gateway, as one batch.
+func FillOurs(ctx context.Context, gateway *Service, kind string, n int) error {
+	input, err := json.Marshal(runner.InputOf(kind))
+	if err != nil {
+		return err
+	}
+	item := fmt.Sprintf(`{"task":"%s","kwargs":%s,"options":{"queue":"%s"}}`, BenchTask, input, Queue)
+	accepted, err := load.Batch(ctx, "http://"+gateway.Address+"/v1/batches", item, `"status":202`, n)
+	if err == nil && accepted < n {
+		err = fmt.Errorf("only %d of %d were accepted", accepted, n)
+	}
+	return err
 }
 
 // Delay is how long delayed tasks wait: longer than any measurement.

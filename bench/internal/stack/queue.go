@@ -9,11 +9,14 @@ import (
 	"github.com/lovage-mq/lovage/bench/internal/procfs"
 )
 
-// Clear empties a queue and waits until the servers and programs have nothing
-// left to do, so that every round begins alike.
+// Clear empties a queue, forgets what was in it, and waits until the servers and
+// programs have nothing left to do, so that every round begins alike.
 func (s *Stack) Clear(ctx context.Context, queue string) error {
 	if _, err := s.channel.QueuePurge(queue, false); err != nil {
 		return fmt.Errorf("purge queue: %w", err)
+	}
+	if err := s.forget(ctx); err != nil {
+		return err
 	}
 	return s.quiet(ctx)
 }
@@ -61,13 +64,16 @@ func (s *Stack) quiet(ctx context.Context) error {
 // cpu is what all processes of the stack have used.
 func (s *Stack) cpu() (sum time.Duration, err error) {
 	pids := []int{s.RabbitMQ.PID(), s.Redis.PID()}
+	if s.postgres != nil {
+		pids = append(pids, s.postgres.PID())
+	}
 	for _, v := range s.services {
 		if v.Alive() {
 			pids = append(pids, v.PID())
 		}
 	}
 	for _, pid := range pids {
-		used, wrong := procfs.CPU(pid)
+		used, wrong := procfs.TreeCPU(pid)
 		sum += used
 		err = errors.Join(err, wrong)
 	}

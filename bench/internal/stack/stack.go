@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/lovage-mq/lovage/internal/devstack" //nolint:depguard // a benchmark starts servers as tests do
 )
@@ -29,6 +31,8 @@ type Stack struct {
 	services []*Service
 	conn     *amqp.Connection
 	channel  *amqp.Channel
+	records  *redis.Client
+	postgres *Postgres
 }
 
 // Start builds the programs and starts the servers. The working directory is
@@ -52,6 +56,11 @@ func Start(ctx context.Context) (s *Stack, err error) {
 	if s.Redis, err = devstack.StartRedis(ctx, devstack.RedisOptions{}); err != nil {
 		return s, err
 	}
+	o, err := redis.ParseURL(s.Redis.URL())
+	if err != nil {
+		return s, err
+	}
+	s.records = redis.NewClient(o)
 	if s.conn, err = amqp.Dial(s.RabbitMQ.URL()); err != nil {
 		return s, fmt.Errorf("connect: %w", err)
 	}
@@ -65,7 +74,7 @@ func Start(ctx context.Context) (s *Stack, err error) {
 func (s *Stack) build(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"-C", "..", "build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./services/gateway", "./services/worker"},
-		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor", "./drainer"},
+		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor", "./drainer", "./asynq", "./river"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -80,10 +89,16 @@ func (s *Stack) build(ctx context.Context) error {
 func (s *Stack) Close() error {
 	var errs []error
 	for _, v := range s.services {
-		errs = append(errs, v.Kill())
+		errs = append(errs, v.killAll())
 	}
 	if s.conn != nil {
 		_ = s.conn.CloseDeadline(time.Now().Add(time.Second)) // its broker goes anyway
+	}
+	if s.records != nil {
+		errs = append(errs, s.records.Close())
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Close())
 	}
 	if s.Redis != nil {
 		errs = append(errs, s.Redis.Close())
@@ -116,35 +131,64 @@ func (v *Service) Explain(err error) error {
 
 // End ends a program that is not needed any more.
 func (v *Service) End() error {
-	err := v.Kill()
+	err := v.killAll()
 	v.port.Release()
 	return err
 }
 
-// start starts a program; args and env are those beside its address.
+// killAll kills a program and the processes that it has started.
+func (v *Service) killAll() error {
+	if v.Alive() {
+		_ = syscall.Kill(-v.PID(), syscall.SIGKILL) // each has a process group of its own
+	}
+	return v.Kill()
+}
+
+// command is a program and its arguments, with which it is told where to serve.
+type command struct {
+	name, path string
+	args, env  []string
+}
+
+// start starts a program of ours; args and env are those beside its address.
 func (s *Stack) start(ctx context.Context, name string, args, env func(address string) []string) (*Service, error) {
+	v, err := s.spawn(ctx, func(address string) command {
+		return command{name, filepath.Join(s.dir, name), args(address), env(address)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, s.up(ctx, v, name+" serves", func() bool { return connects(ctx, v.Address) })
+}
+
+// spawn starts a program and returns at once.
+func (s *Stack) spawn(ctx context.Context, of func(address string) command) (*Service, error) {
 	port, err := devstack.ReservePort(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	log := filepath.Join(s.dir, fmt.Sprintf("%s-%d.log", name, len(s.services)))
-	p, err := devstack.Spawn(ctx, devstack.Spec{
-		Path: filepath.Join(s.dir, name), Args: args(port.Address()), Env: append(os.Environ(), env(port.Address())...), Dir: s.dir, Log: log,
-	})
+	c := of(port.Address())
+	log := filepath.Join(s.dir, fmt.Sprintf("%s-%d.log", c.name, len(s.services)))
+	p, err := devstack.Spawn(ctx, devstack.Spec{Path: c.path, Args: c.args, Env: append(os.Environ(), c.env...), Dir: s.dir, Log: log})
 	if err != nil {
 		port.Release()
 		return nil, err
 	}
-	v := &Service{Process: p, Address: port.Address(), port: port, name: name, log: log}
+	v := &Service{Process: p, Address: port.Address(), port: port, name: c.name, log: log}
 	s.services = append(s.services, v)
-	err = poll(ctx, name+" serves", func() bool { return !v.Alive() || connects(ctx, v.Address) })
+	return v, nil
+}
+
+// up waits until a program is up, and ends it when it does not come up.
+func (s *Stack) up(ctx context.Context, v *Service, what string, yes func() bool) error {
+	err := poll(ctx, what, func() bool { return !v.Alive() || yes() })
 	if err == nil && !v.Alive() {
 		err = errors.New("start")
 	}
 	if err != nil {
-		return nil, errors.Join(v.Explain(err), v.End())
+		return errors.Join(v.Explain(err), v.End())
 	}
-	return v, nil
+	return nil
 }
 
 func connects(ctx context.Context, address string) bool {
@@ -158,7 +202,11 @@ func connects(ctx context.Context, address string) bool {
 
 // poll asks until the answer is yes, for a minute at most.
 func poll(ctx context.Context, what string, yes func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("waited in vain until %s", what))
+	return pollFor(ctx, time.Minute, what, yes)
+}
+
+func pollFor(ctx context.Context, limit time.Duration, what string, yes func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("waited in vain until %s", what))
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+
+	"github.com/lovage-mq/lovage/bench/internal/load"
+	"github.com/lovage-mq/lovage/bench/internal/runner"
+	"github.com/lovage-mq/lovage/bench/internal/stack"
+)
+
+// roundTripClients are how many clients wait for results at the same time.
+func roundTripClients() []int { return []int{1, 16} }
+
+// roundTrip measures from the request that submits a task to the answer that
+// says that its result is there, in a closed loop.
+func (b *bench) roundTrip(ctx context.Context) error {
+	contenders := slices.Concat([]contender{b.our()}, b.peers)
+	for _, clients := range roundTripClients() {
+		measure := fmt.Sprintf("run-%d", clients)
+		err := b.turns(measure, len(contenders), func(i int) error {
+			if err := b.roundTripTurn(ctx, measure, contenders[i], clients); err != nil {
+				return fmt.Errorf("%s: %w", contenders[i].name, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		b.comparePeers(measure, measure+"-p50", measure+"-p99", measure+cpuSuffix)
+	}
+	return nil
+}
+
+func (b *bench) roundTripTurn(ctx context.Context, measure string, c contender, clients int) error {
+	if err := c.clear(ctx); err != nil {
+		return err
+	}
+	// It never gets as many tasks as that, and so does not end.
+	w := stack.Work{Tasks: math.MaxInt32, Kind: runner.Noop}
+	v, err := c.pickUpPool().start(ctx, w)
+	if err != nil {
+		return err
+	}
+	m := newMeter(b.stack, c.service, v)
+	out, err := load.Closed{
+		Address: c.service.Address, Request: load.Request(c.service.Address, c.runPath, stack.Input, c.runHeader), Status: http.StatusOK,
+		Clients: clients, Warm: b.WarmUp, Length: b.Length, Mark: m.mark,
+	}.Run(ctx)
+	if err := errors.Join(err, m.err); err != nil {
+		return v.Explain(c.service.Explain(err))
+	}
+	b.addLoad(measure, c, out, m)
+	return v.End()
+}

@@ -12,7 +12,7 @@ TOOLS         := .cache/bin
 DEVSTACK      := $(TOOLS)/devstack
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-# What `make test`, `make fuzz` and `make bench` look at, and for how long.
+# What `make test`, `make fuzz` and `make microbench` look at, and for how long.
 PKG      ?= ./...
 COUNT    ?= 1
 FUZZTIME ?= 10s
@@ -58,10 +58,24 @@ fmt: $(GOLANGCI_LINT) ## Format the code
 fuzz: $(DEVSTACK) ## Run every fuzz test for FUZZTIME (10s)
 	@$(DEVSTACK) fuzz --time=$(FUZZTIME) $(PKG)
 
+# All that takes part, and what `make bench` and `make bench-quick` measure.
+PEERS       := --peers=celery,asynq,river
+BENCH_FULL  := --measures=submit,batch,delayed,inflight,drain,kinds,pickup,run,growth --clients=1,16,64,256 --rounds=5 \
+	--kinds=noop,sleep,cpu,payload,retry --rates=10,100,300,1000 --waiting=1000,10000,60000,100000,1000000
+BENCH_QUICK := --measures=submit,batch,kinds,pickup,run --clients=1,64 --rounds=2 --length=500ms --warm-up=200ms \
+	--channels=4 --items=5000 --trial=200 --drain=1s --rates=100
+BENCH_SMOKE := --measures=submit,batch,delayed,drain,kinds,pickup,run --clients=16 --rounds=1 --length=300ms --warm-up=100ms \
+	--channels=4 --items=2000 --trial=100 --drain=300ms --rates=100
+
 .PHONY: bench
-bench: $(DEVSTACK) ## Run the benchmarks
-	@$(DEVSTACK) deps
-	@$(DEVSTACK) test -- go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
+bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (two hours)
+	@$(DEVSTACK) deps --bench
+	cd bench && go run . $(PEERS) $(BENCH_FULL) $(BENCHFLAGS)
+
+.PHONY: bench-quick
+bench-quick: $(DEVSTACK) ## A look at the same in three minutes
+	@$(DEVSTACK) deps --bench
+	cd bench && go run . $(PEERS) $(BENCH_QUICK) $(BENCHFLAGS)
 
 .PHONY: bench-submit
 bench-submit: $(DEVSTACK) ## Compare submitting with the least one would write by hand
@@ -73,11 +87,26 @@ bench-drain: $(DEVSTACK) ## Compare working off a queue, and picking up, with lo
 	@$(DEVSTACK) deps
 	cd bench && go run . --measures=drain,pickup $(BENCHFLAGS)
 
+.PHONY: bench-compare
+bench-compare: $(DEVSTACK) ## Compare with another revision, BASE, turn by turn
+	@$(DEVSTACK) deps
+	cd bench && go run . --base=$(or $(BASE),$(error BASE=... names the revision to compare with)) --measures=submit,kinds,pickup,run --rounds=8 $(BENCHFLAGS)
+
 .PHONY: bench-check
 bench-check: $(DEVSTACK) ## Check that the comparison runs; its figures mean nothing then
-	@$(DEVSTACK) deps
+	@$(DEVSTACK) deps --bench
 	cd bench && go vet ./... && go test -race -timeout=5m ./...
-	cd bench && go run . --rounds=1 --length=500ms --items=2000 --clients=16 --measures=submit,batch,delayed,drain,pickup --out=$(shell mktemp -u)
+	cd bench && go run . $(PEERS) $(BENCH_SMOKE) --out=$(shell mktemp -d)/latest.json
+
+.PHONY: profile
+profile: $(DEVSTACK) ## Leave profiles of gateway and worker under load in bench/out
+	@$(DEVSTACK) deps
+	cd bench && go run . --measures=profile --items=200000 $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench: $(DEVSTACK) ## Run the benchmarks of single packages
+	@$(DEVSTACK) deps
+	@$(DEVSTACK) test -- go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
 
 .PHONY: generate
 generate: ## Generate what is generated

@@ -15,6 +15,7 @@ const (
 	ours       = "lovage"
 	floorName  = "floor"
 	twoHeaders = "floor-two-headers"
+	baseName   = "base"
 	celery     = "celery"
 	asynq      = "asynq"
 	river      = "river"
@@ -70,14 +71,19 @@ const (
 
 // our is Lovage.
 func (b *bench) our() contender {
+	return b.built(ours, b.gateway, b.stack.Drainer)
+}
+
+// built is a build of Lovage: its gateway, and how its workers are started.
+func (b *bench) built(name string, gateway *stack.Service, work func(context.Context, stack.Work) (*stack.Service, error)) contender {
 	return contender{
-		name: ours, note: rabbitNote + ", mandatory", service: b.gateway, path: stack.TaskPath,
+		name: name, note: rabbitNote + ", mandatory", service: gateway, path: stack.TaskPath,
 		runPath: "/v1/tasks/" + stack.BenchTask + "?queue=" + stack.Queue, runHeader: "Prefer: wait=20",
 		clear: b.clearQueue, waiting: b.depth,
-		fill: func(ctx context.Context, kind string, n int) error { return stack.FillOurs(ctx, b.gateway, kind, n) },
+		fill: func(ctx context.Context, kind string, n int) error { return stack.FillOurs(ctx, gateway, kind, n) },
 		pools: []pool{
-			{"256 slots", manySlots, b.stack.Drainer},
-			{"32 slots", pickUpSlots, b.stack.Drainer},
+			{"256 slots", manySlots, work},
+			{"32 slots", pickUpSlots, work},
 		},
 		drained: drained, pickedUp: pickedUp, kept: b.stack.RedisMemory,
 	}
@@ -109,6 +115,11 @@ func pickedUp(ctx context.Context, v *stack.Service, _ stack.Work) (map[string]f
 // startPeers starts those peers that take part. One that is not installed is left
 // out.
 func (b *bench) startPeers(ctx context.Context) error {
+	if b.Base != "" {
+		if err := b.startBase(ctx); err != nil {
+			return err
+		}
+	}
 	for _, name := range b.Peers {
 		progress("starting %s", name)
 		c, err := b.peer(ctx, name)
@@ -121,6 +132,20 @@ func (b *bench) startPeers(ctx context.Context) error {
 		}
 		b.peers = append(b.peers, c.contender)
 	}
+	return nil
+}
+
+// startBase has another revision of Lovage take part.
+func (b *bench) startBase(ctx context.Context) error {
+	progress("building %s", b.Base)
+	if err := b.stack.BuildBase(ctx, b.Base); err != nil {
+		return err
+	}
+	gateway, err := b.stack.Base().Gateway(ctx)
+	if err != nil {
+		return err
+	}
+	b.peers = append(b.peers, b.built(baseName, gateway, b.stack.Base().Drainer))
 	return nil
 }
 
@@ -179,8 +204,8 @@ func (b *bench) celery(ctx context.Context) (unstarted, error) {
 			return times, v.End()
 		},
 		pools: []pool{
-			{"threads of 32", pickUpSlots, with("threads")},
 			{"prefork of 2", fewProcesses, with("prefork")},
+			{"threads of 32", pickUpSlots, with("threads")},
 			{"prefork of 8", manyProcesses, with("prefork")},
 		},
 	}}, nil

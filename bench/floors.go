@@ -17,21 +17,18 @@ const (
 	channelsMeasure = "channels"
 )
 
-// channels are the numbers of channels that a floor may use. Which one serves
-// best depends on the machine.
-func channels() []int { return []int{1, 2, 4, 8} }
-
 // bestFloor tries all numbers of channels in turn and returns the fastest floor.
 func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 	var candidates []contender
-	for _, n := range channels() {
+	for _, n := range b.Channels {
 		v, err := b.startFloor(ctx, stack.FloorOptions{TwoHeaders: name == twoHeaders, Channels: n})
 		if err != nil {
 			return contender{}, err
 		}
 		candidates = append(candidates, b.floor(fmt.Sprintf("%s-%d", name, n), v))
 	}
-	for round := range channelRounds {
+	// Of one there is nothing to find out.
+	for round := range channelRounds * min(len(candidates)-1, 1) {
 		progress("%s: finding the best number of channels, round %d of %d", name, round+1, channelRounds)
 		for i := range candidates {
 			c := candidates[(round+i)%len(candidates)]

@@ -38,7 +38,7 @@ type entry struct {
 func (b *bench) kind(ctx context.Context, kind string) error {
 	var entries []entry
 	for _, c := range slices.Concat([]contender{b.our(), b.loose()}, b.peers) {
-		if c.name == floorName && kind != runner.Noop && kind != runner.Payload {
+		if c.name == floorName && (b.Base != "" || kind != runner.Noop && kind != runner.Payload) {
 			continue // the loop does nothing with its tasks
 		}
 		e, err := b.bestPool(ctx, c, kind)

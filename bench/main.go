@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -33,7 +34,10 @@ type settings struct {
 	Drain    time.Duration `default:"5s" help:"How long a turn of working off a kind is, about."`
 	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried."`
 	Peers    []string      `help:"Other task systems to compare with: ${peers}."`
-	Out      string        `default:"out/latest.json" help:"File for the medians."`
+	Waiting  []int         `default:"1000,60000" help:"How many tasks wait while growth is measured."`
+	Channels []int         `default:"1,2,4,8" help:"Channels with which the floors are tried."`
+	Base     string        `help:"Another revision of Lovage to compare with, which has turns in between."`
+	Out      string        `default:"out/latest.json" help:"File for the medians; the plot lies beside it."`
 }
 
 // bench is one run.
@@ -64,6 +68,8 @@ func measures() []measure {
 		{"kinds", (*bench).kinds},
 		{"pickup", (*bench).pickUp},
 		{"run", (*bench).roundTrip},
+		{"growth", (*bench).growth},
+		{"profile", (*bench).profile},
 	}
 }
 
@@ -137,20 +143,31 @@ func (b *bench) turns(measure string, contenders int, turn func(i int) error) er
 	return nil
 }
 
-// show writes the table to standard output and the medians to their file.
+// show writes the table to standard output, and the medians and a plot of them to
+// their files.
 func (b *bench) show() error {
 	if err := b.book.WriteTable(os.Stdout); err != nil {
 		return err
+	}
+	if b.Base != "" {
+		if err := b.book.WriteVersus(os.Stdout, baseName, ours); err != nil {
+			return err
+		}
 	}
 	b.warn()
 	if err := os.MkdirAll(filepath.Dir(b.Out), 0o755); err != nil {
 		return err
 	}
-	f, err := os.Create(b.Out)
+	plot := strings.TrimSuffix(b.Out, filepath.Ext(b.Out)) + ".svg"
+	return errors.Join(writeFile(b.Out, b.book.WriteJSON), writeFile(plot, b.book.WriteSVG))
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.book.WriteJSON(f), f.Close())
+	return errors.Join(write(f), f.Close())
 }
 
 // tolerable is the share of the machine, in percent, that others may have.

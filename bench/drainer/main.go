@@ -34,6 +34,7 @@ type settings struct {
 	Slots    int      `help:"Slots of a worker of ours; none for a loop by hand."`
 	Kind     string   `default:"noop" help:"What the tasks do."`
 	Bytes    int      `help:"How much tasks of the kind cpu hash."`
+	Part     bool     `help:"There are more than that."`
 	// Rate makes it measure how soon a task is picked up.
 	Rate float64 `help:"Send the tasks, so many a second, and measure until each begins."`
 }
@@ -81,7 +82,7 @@ func work(ctx context.Context, s settings, progress *runner.Progress) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		// A slot is free when its task is settled and acked.
-		return progress.Await(ctx, s.Messages, func() (bool, error) { return w.Status().Busy == 0, nil })
+		return progress.Await(ctx, s.Messages, func() (bool, error) { return s.Part || w.Status().Busy == 0, nil })
 	})
 	g.Go(func() error { return w.Run(ctx) })
 	return g.Wait()

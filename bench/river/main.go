@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// cooldown is the least time between two looks for tasks.
+	// cooldown is the least time between two looks for tasks, and between two
+	// notices that there are some. Its own default is 100 ms.
 	cooldown = 2 * time.Millisecond
 	// askEvery is how often one who waits for a result asks for it.
 	askEvery = 5 * time.Millisecond
@@ -63,7 +64,7 @@ func open(ctx context.Context, url string) (peer.System, error) {
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return nil, err
 	}
-	sender, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet()})
+	sender, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet(), FetchCooldown: cooldown})
 	return &system{pool: pool, sender: sender}, err
 }
 

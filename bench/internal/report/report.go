@@ -56,7 +56,8 @@ func (b *Book) Expect(measure, contender string, t Target) {
 	}
 }
 
-// Note shows a remark behind a value, if it was measured.
+// Note shows a remark behind a value, if it was measured, and the value in the
+// plot.
 func (b *Book) Note(measure, contender, text string) {
 	if s := b.find(measure, contender); s != nil {
 		s.note = text

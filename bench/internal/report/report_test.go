@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"encoding/xml"
 	"strings"
 	"testing"
 
@@ -97,4 +98,34 @@ func TestAValueCanHaveATarget(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, b.WriteTable(&out))
 	require.Contains(t, out.String(), "≤ 35 ok")
+}
+
+func TestPlotHasAPanelForWhatHasANote(t *testing.T) {
+	t.Parallel()
+	b := measured()
+	b.Add("submit", "a<b", "1/s", 50)
+	b.Note("submit", "a<b", "a list")
+	var out strings.Builder
+	require.NoError(t, b.WriteSVG(&out))
+	require.NoError(t, xml.Unmarshal([]byte(out.String()), new(struct{})))
+	require.Equal(t, 2, strings.Count(out.String(), "<rect x="), out.String())
+	require.Contains(t, out.String(), "a&lt;b")
+	require.NotContains(t, out.String(), "submit-p99")
+}
+
+func TestVersusBelievesWhatIsNoChance(t *testing.T) {
+	t.Parallel()
+	b := &report.Book{}
+	for _, v := range []float64{1, 2, 3, 4} {
+		b.Add("faster", "base", "1/s", 10+v)
+		b.Add("faster", "lovage", "1/s", 20+v)
+		b.Add("same", "base", "ms", v)
+		b.Add("same", "lovage", "ms", v)
+		b.Add("alone", "lovage", "ms", v)
+	}
+	var out strings.Builder
+	require.NoError(t, b.WriteVersus(&out, "base", "lovage"))
+	require.Contains(t, out.String(), "+80.0 %  p=0.029")
+	require.Contains(t, out.String(), "~  p=1.000")
+	require.NotContains(t, out.String(), "alone")
 }

@@ -5,15 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"time"
 )
 
 // Drainer starts a program that works off the queue: a worker of ours with slots,
 // or a loop without.
 func (s *Stack) Drainer(ctx context.Context, w Work) (*Service, error) {
-	return s.start(ctx, "drainer", func(address string) []string {
-		return append(w.flags(), "--listen="+address, "--amqp-url="+s.RabbitMQ.URL(), "--redis-url="+s.Redis.URL(), "--queue="+Queue, "--task="+Task+","+BenchTask)
-	}, none)
+	return Build{stack: s}.Drainer(ctx, w)
+}
+
+// Drainer starts a program that works off the queue.
+func (b Build) Drainer(ctx context.Context, w Work) (*Service, error) {
+	s := b.stack
+	flags := append(w.flags(), "--amqp-url="+s.RabbitMQ.URL(), "--redis-url="+s.Redis.URL(), "--queue="+Queue, "--task="+Task+","+BenchTask)
+	if w.Part {
+		flags = append(flags, "--part")
+	}
+	return s.start(ctx, filepath.Join(b.dir, "drainer"),
+		func(address string) []string { return append(flags, "--listen="+address) },
+		func(string) []string { return w.Env })
 }
 
 // drainLimit is how long a queue may take to be worked off.

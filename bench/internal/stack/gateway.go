@@ -25,8 +25,13 @@ const (
 
 // Gateway starts a gateway and returns when it knows the tasks and can submit.
 func (s *Stack) Gateway(ctx context.Context, env ...string) (*Service, error) {
-	v, err := s.start(ctx, "gateway", none, func(address string) []string {
-		return append(s.environment(), append(env, "LOVAGE_LISTEN="+address)...)
+	return Build{stack: s}.Gateway(ctx, env...)
+}
+
+// Gateway starts a gateway and returns when it knows the tasks and can submit.
+func (b Build) Gateway(ctx context.Context, env ...string) (*Service, error) {
+	v, err := b.stack.start(ctx, filepath.Join(b.dir, "gateway"), none, func(address string) []string {
+		return append(b.stack.environment(), append(env, "LOVAGE_LISTEN="+address)...)
 	})
 	if err != nil {
 		return nil, err

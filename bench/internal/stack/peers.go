@@ -21,6 +21,10 @@ type Work struct {
 	Slots int
 	// Rate has it send the tasks itself and measure until each begins.
 	Rate float64
+	// Part says that more tasks than these wait.
+	Part bool
+	// Env is for a worker of ours.
+	Env []string
 }
 
 func (w Work) flags() []string {
@@ -105,7 +109,7 @@ func (p *Peer) Clear(ctx context.Context) error {
 	if err := p.clear(ctx); err != nil {
 		return fmt.Errorf("clear %s: %w", p.name, err)
 	}
-	return p.stack.quiet(ctx)
+	return p.stack.Quiet(ctx)
 }
 
 // Waiting is how many tasks nobody has taken.

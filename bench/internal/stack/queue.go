@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lovage-mq/lovage/bench/internal/procfs"
+	"github.com/lovage-mq/lovage/internal/devstack" //nolint:depguard // a benchmark takes ports as tests do
 )
 
 // Clear empties a queue, forgets what was in it, and waits until the servers and
@@ -18,7 +19,7 @@ func (s *Stack) Clear(ctx context.Context, queue string) error {
 	if err := s.forget(ctx); err != nil {
 		return err
 	}
-	return s.quiet(ctx)
+	return s.Quiet(ctx)
 }
 
 // Depth is how many messages are in a queue.
@@ -38,9 +39,9 @@ const (
 	patience = 15 * time.Second
 )
 
-// quiet waits for what a round leaves behind: records for Redis, files of the
+// Quiet waits for what a round leaves behind: records for Redis, files of the
 // broker, garbage. A stack that does not get quiet is no error, only slow.
-func (s *Stack) quiet(ctx context.Context) error {
+func (s *Stack) Quiet(ctx context.Context) error {
 	tick := time.NewTicker(calm)
 	defer tick.Stop()
 	end := time.Now().Add(patience)
@@ -78,4 +79,14 @@ func (s *Stack) cpu() (sum time.Duration, err error) {
 		err = errors.Join(err, wrong)
 	}
 	return sum, err
+}
+
+// FreeAddress is one on which nobody listens now.
+func FreeAddress(ctx context.Context) (string, error) {
+	port, err := devstack.ReservePort(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	defer port.Release()
+	return port.Address(), nil
 }

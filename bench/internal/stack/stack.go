@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -68,21 +67,6 @@ func Start(ctx context.Context) (s *Stack, err error) {
 		return s, fmt.Errorf("open channel: %w", err)
 	}
 	return s, nil
-}
-
-// build makes ours as the Makefile does, with the versions of their own module.
-func (s *Stack) build(ctx context.Context) error {
-	for _, args := range [][]string{
-		{"-C", "..", "build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./services/gateway", "./services/worker"},
-		{"build", "-trimpath", "-buildvcs=false", "-o", s.dir, "./floor", "./drainer", "./asynq", "./river"},
-	} {
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build: %w\n%s", err, out)
-		}
-	}
-	return nil
 }
 
 // Close kills everything and removes its files.
@@ -168,7 +152,7 @@ func (s *Stack) spawn(ctx context.Context, of func(address string) command) (*Se
 		return nil, err
 	}
 	c := of(port.Address())
-	log := filepath.Join(s.dir, fmt.Sprintf("%s-%d.log", c.name, len(s.services)))
+	log := filepath.Join(s.dir, fmt.Sprintf("%s-%d.log", filepath.Base(c.name), len(s.services)))
 	p, err := devstack.Spawn(ctx, devstack.Spec{Path: c.path, Args: c.args, Env: append(os.Environ(), c.env...), Dir: s.dir, Log: log})
 	if err != nil {
 		port.Release()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -36,12 +37,32 @@ func testDependencies() []dependency {
 	}
 }
 
+// benchDependencies are the other task systems that a benchmark compares with, as
+// the distribution has them, and what they run on.
+func benchDependencies() []dependency {
+	return []dependency{
+		{
+			[]string{"python3-celery", "python3-redis", "python3-fastapi", "python3-uvicorn"},
+			succeeds("/usr/bin/python3", "-c", "import celery, redis, fastapi, uvicorn"),
+		},
+		{[]string{"python3-uvloop", "python3-httptools"}, succeeds("/usr/bin/python3", "-c", "import uvloop, httptools")},
+		{[]string{"postgresql"}, postgresInstalled},
+	}
+}
+
+func postgresInstalled(context.Context) bool {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is a good one
+	_, err := exec.LookPath("initdb")
+	return len(found) > 0 || err == nil
+}
+
 func succeeds(program string, args ...string) func(context.Context) bool {
 	return func(ctx context.Context) bool { return exec.CommandContext(ctx, program, args...).Run() == nil }
 }
 
 type depsCommand struct {
-	Test bool `help:"Also what the tests need."`
+	Test  bool `help:"Also what the tests need."`
+	Bench bool `help:"Also what the benchmarks compare with, where that can be installed."`
 }
 
 // Run installs what is missing, or says what to install.
@@ -50,7 +71,16 @@ func (c depsCommand) Run(ctx context.Context, s *stack) error {
 	if c.Test {
 		needed = append(needed, testDependencies()...)
 	}
-	return s.install(ctx, missing(ctx, needed))
+	if err := s.install(ctx, missing(ctx, needed)); err != nil || !c.Bench {
+		return err
+	}
+	// Each by itself: the benchmarks leave out what is not there.
+	for _, d := range benchDependencies() {
+		if err := s.install(ctx, missing(ctx, []dependency{d})); err != nil {
+			s.print("%v", err)
+		}
+	}
+	return nil
 }
 
 // missing returns the packages of what is not installed.

@@ -31,8 +31,8 @@ type contender struct {
 	// service takes tasks over HTTP, at path; at runPath it answers with the result.
 	service       *stack.Service
 	path, runPath string
-	// runHeader asks for the result, where that takes a header.
-	runHeader string
+	// runHeaders ask for the result, where that takes a header.
+	runHeaders []string
 
 	// clear forgets all tasks; waiting counts those that nobody has taken.
 	clear   func(ctx context.Context) error
@@ -78,7 +78,7 @@ func (b *bench) our() contender {
 func (b *bench) built(name string, gateway *stack.Service, work func(context.Context, stack.Work) (*stack.Service, error)) contender {
 	return contender{
 		name: name, note: rabbitNote + ", mandatory", service: gateway, path: stack.TaskPath,
-		runPath: "/v1/tasks/" + stack.BenchTask + "?queue=" + stack.Queue, runHeader: "Prefer: wait=20",
+		runPath: "/v1/tasks/" + stack.BenchTask + "?queue=" + stack.Queue, runHeaders: []string{"Prefer: wait=20"},
 		clear: b.clearQueue, waiting: b.depth,
 		fill: func(ctx context.Context, kind string, n int) error { return stack.FillOurs(ctx, gateway, kind, n) },
 		pools: []pool{

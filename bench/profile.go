@@ -82,7 +82,9 @@ func (b *bench) profiles(ctx context.Context, name, address string) error {
 	}
 	for _, p := range []struct{ name, path string }{
 		{"cpu", fmt.Sprintf("profile?seconds=%d", int(profiledFor.Seconds()))},
-		{"heap", "heap"}, {"mutex", "mutex"}, {"block", "block"},
+		{"heap", "heap"},
+		{"mutex", "mutex"},
+		{"block", "block"},
 	} {
 		path := filepath.Join(filepath.Dir(b.Out), name+"-"+p.name+".pprof")
 		err := writeFile(path, func(w io.Writer) error { return fetch(ctx, w, "http://"+address+"/debug/pprof/"+p.path) })

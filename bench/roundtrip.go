@@ -48,7 +48,7 @@ func (b *bench) roundTripTurn(ctx context.Context, measure string, c contender, 
 	}
 	m := newMeter(b.stack, c.service, v)
 	out, err := load.Closed{
-		Address: c.service.Address, Request: load.Request(c.service.Address, c.runPath, stack.Input, c.runHeader), Status: http.StatusOK,
+		Address: c.service.Address, Request: load.Request(c.service.Address, c.runPath, stack.Input, c.runHeaders...), Status: http.StatusOK,
 		Clients: clients, Warm: b.WarmUp, Length: b.Length, Mark: m.mark,
 	}.Run(ctx)
 	if err := errors.Join(err, m.err); err != nil {

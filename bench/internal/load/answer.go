@@ -6,19 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Request returns the bytes of a POST with a JSON body; further headers are
-// lines, those that are empty are left out.
+// lines.
 func Request(address, path, body string, headers ...string) []byte {
-	more := ""
-	for _, line := range headers {
-		if line != "" {
-			more += line + "\r\n"
-		}
-	}
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
-		path, address, more, len(body), body)
+	lines := append([]string{
+		"POST " + path + " HTTP/1.1", "Host: " + address, "Content-Type: application/json", "Content-Length: " + strconv.Itoa(len(body)),
+	}, headers...)
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n" + body)
 }
 
 var errNoLength = errors.New("read answer: it has no Content-Length")

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -182,9 +183,8 @@ func (c *Celery) allSucceeded(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		for _, v := range values {
-			var result struct{ Status string }
-			text, _ := v.(string)
-			if json.Unmarshal([]byte(text), &result) != nil || result.Status != "SUCCESS" {
+			// It is JSON by Python, which has a space there.
+			if text, _ := v.(string); !strings.Contains(text, `"status": "SUCCESS"`) {
 				return false, nil
 			}
 		}
@@ -198,8 +198,7 @@ func (c *Celery) allSucceeded(ctx context.Context) (bool, error) {
 func (c *Celery) PickUp(ctx context.Context, w Work) (times map[string]float64, err error) {
 	out, err := c.script(ctx, w, filepath.Join(c.scripts, "pickup.py"), strconv.Itoa(w.Tasks), fmt.Sprintf("%v", w.Rate)).Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w\n%s", err, exit.Stderr)
 		}
 		return nil, fmt.Errorf("send tasks: %w", err)

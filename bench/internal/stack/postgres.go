@@ -157,14 +157,14 @@ func (p *Postgres) Count(ctx context.Context, sql string) (n int, err error) {
 
 // Close ends the server without keeping what it has, and removes its files.
 func (p *Postgres) Close() error {
-	const within = 10 * time.Second
+	const within, every = 10 * time.Second, 20 * time.Millisecond
 	var err error
 	if p.Process != nil {
 		// On this signal it takes its processes along.
 		_ = p.Signal(syscall.SIGQUIT)
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		defer cancel()
-		_ = p.Wait(ctx)
+		for end := time.Now().Add(within); p.Alive() && time.Now().Before(end); {
+			<-time.After(every)
+		}
 		err = p.Kill()
 	}
 	p.port.Release()

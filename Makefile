@@ -65,7 +65,7 @@ BENCH_FULL  := --measures=submit,batch,delayed,inflight,drain,kinds,pickup,run,g
 BENCH_QUICK := --measures=submit,batch,kinds,pickup,run --clients=1,64 --rounds=2 --length=500ms --warm-up=200ms \
 	--channels=4 --items=5000 --trial=200 --drain=1s --rates=100
 BENCH_SMOKE := --measures=submit,batch,delayed,drain,kinds,pickup,run --clients=16 --rounds=1 --length=300ms --warm-up=100ms \
-	--channels=4 --items=2000 --trial=100 --drain=300ms --rates=100
+	--channels=4 --items=1000 --trial=0 --rates=100
 
 .PHONY: bench
 bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (two hours)

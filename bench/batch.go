@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
@@ -15,9 +16,8 @@ import (
 // sender sends n messages to the queue and returns when it knows of all whether
 // they have arrived.
 type sender struct {
-	name    string
-	service *stack.Service
-	send    func(ctx context.Context, n int) (accepted int, err error)
+	contender
+	send func(ctx context.Context, n int) (accepted int, err error)
 }
 
 // windows are the ways of a loop to wait for its confirms: so many channels of
@@ -32,7 +32,13 @@ func windows() []stack.FloorOptions {
 
 // batch measures many tasks in one request against a loop that publishes.
 func (b *bench) batch(ctx context.Context) error {
-	return b.many(ctx, bulk{measure: "batch", queue: stack.Queue})
+	var peers []sender
+	for _, c := range b.peers {
+		if c.publish {
+			peers = append(peers, sender{c, publishBy(c.service)})
+		}
+	}
+	return b.many(ctx, bulk{measure: "batch", queue: stack.Queue}, peers)
 }
 
 // delayed measures the same with tasks that are due later, against a loop that
@@ -42,7 +48,7 @@ func (b *bench) delayed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.many(ctx, bulk{measure: "delayed", queue: stack.DelayQueue(), delay: stack.Delay})
+	return b.many(ctx, bulk{measure: "delayed", queue: stack.DelayQueue(), delay: stack.Delay}, nil)
 }
 
 // bulk is a measure of many messages at once.
@@ -61,20 +67,29 @@ func (m bulk) target() float64 {
 	return 0.7
 }
 
-func (b *bench) many(ctx context.Context, of bulk) error {
-	senders := []sender{{ours, b.gateway, batchTo(b.gateway, of.delay)}}
+func (b *bench) many(ctx context.Context, of bulk, peers []sender) error {
+	to := func(name string, v *stack.Service) contender {
+		c := b.built(name, v, nil)
+		c.clear = func(ctx context.Context) error { return b.stack.Clear(ctx, of.queue) }
+		c.waiting = func(context.Context) (int, error) { return b.stack.Depth(of.queue) }
+		return c
+	}
+	senders := []sender{{to(ours, b.gateway), batchTo(b.gateway, of.delay)}}
 	for _, o := range windows() {
 		o.Delay = of.delay
 		v, err := b.startFloor(ctx, o)
 		if err != nil {
 			return err
 		}
-		senders = append(senders, sender{fmt.Sprintf("raw-%dx%d", o.Channels, o.Window), v, publishBy(v)})
+		senders = append(senders, sender{to(fmt.Sprintf("raw-%dx%d", o.Channels, o.Window), v), publishBy(v)})
 	}
+	loops := senders[1:]
+	senders = slices.Concat(senders, peers)
 	if err := b.turns(of.measure, len(senders), func(i int) error { return b.batchTurn(ctx, of, senders[i]) }); err != nil {
 		return err
 	}
-	b.compareBatch(of, senders[1:])
+	b.compareBatch(of, loops)
+	b.comparePeers(of.measure, of.measure+cpuSuffix)
 	return nil
 }
 
@@ -97,19 +112,18 @@ func publishBy(v *stack.Service) func(context.Context, int) (int, error) {
 
 // batchTurn sends a tenth of the items to warm up, and then all of them.
 func (b *bench) batchTurn(ctx context.Context, of bulk, s sender) error {
-	if err := b.stack.Clear(ctx, of.queue); err != nil {
+	if err := s.clear(ctx); err != nil {
 		return err
 	}
 	m := newMeter(b.stack, s.service)
 	accepted, took, err := b.sendAll(ctx, s, m)
 	if err == nil {
-		inQueue := contender{waiting: func(context.Context) (int, error) { return b.stack.Depth(of.queue) }}
-		err = errors.Join(m.err, arrived(ctx, inQueue, int64(accepted)))
+		err = errors.Join(m.err, arrived(ctx, s.contender, int64(accepted)))
 	}
 	if err != nil {
 		return s.service.Explain(fmt.Errorf("%s: %w", s.name, err))
 	}
-	b.book.Add(of.measure, s.name, "1/s", float64(accepted)/took.Seconds())
+	b.add(of.measure, s.contender, "1/s", float64(accepted)/took.Seconds())
 	b.addFailed(of.measure, s.name, int64(b.Items-accepted))
 	m.add(b.book, of.measure, s.name, int64(accepted))
 	return nil
@@ -127,7 +141,8 @@ func (b *bench) sendAll(ctx context.Context, s sender, m *meter) (accepted int, 
 	return accepted, took, err
 }
 
-// compareBatch relates ours to every loop. The target is about the best one.
+// compareBatch relates ours to every loop. The target is about the best one, which
+// is the floor.
 func (b *bench) compareBatch(of bulk, loops []sender) {
 	best := loops[0].name
 	for _, s := range loops {
@@ -135,6 +150,7 @@ func (b *bench) compareBatch(of bulk, loops []sender) {
 			best = s.name
 		}
 	}
+	b.book.Copy(of.measure, best, floorName)
 	for _, s := range loops {
 		c := report.Comparison{Measure: of.measure, Ours: ours, Contender: s.name}
 		if s.name == best {

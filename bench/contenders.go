@@ -34,6 +34,9 @@ type contender struct {
 	// runHeaders ask for the result, where that takes a header.
 	runHeaders []string
 
+	// publish says that the service takes many tasks at once.
+	publish bool
+
 	// clear forgets all tasks; waiting counts those that nobody has taken.
 	clear   func(ctx context.Context) error
 	waiting func(ctx context.Context) (int, error)
@@ -179,7 +182,7 @@ func (b *bench) peer(ctx context.Context, name string) (unstarted, error) {
 // compiled is a peer whose program is written in Go.
 func compiled(p *stack.Peer, name, note string, kept func(context.Context) (float64, error)) unstarted {
 	return unstarted{serve: p.Serve, contender: contender{
-		name: name, note: note, path: "/submit", runPath: "/run",
+		name: name, note: note, path: "/submit", runPath: "/run", publish: true,
 		clear: p.Clear, waiting: p.Waiting, fill: p.Fill, drained: drained, pickedUp: pickedUp, kept: kept,
 		pools: []pool{{"256 slots", manySlots, p.Work}, {"32 slots", pickUpSlots, p.Work}},
 	}}

@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	byHand = "by-hand"
 	// drainTarget is the part of the loop's throughput that a worker with many
 	// slots is to reach.
 	drainTarget = 0.45
@@ -35,7 +34,7 @@ func (b *bench) drain(ctx context.Context) error {
 	}
 	contenders := append([]int{0}, slots()...)
 	err = b.turns("drain", len(contenders), func(i int) error {
-		n, name := contenders[i], byHand
+		n, name := contenders[i], floorName
 		if n > 0 {
 			name = slotted(n)
 		}
@@ -48,13 +47,13 @@ func (b *bench) drain(ctx context.Context) error {
 		return err
 	}
 	for _, n := range slots() {
-		c := report.Comparison{Measure: "drain", Ours: slotted(n), Contender: byHand}
+		c := report.Comparison{Measure: "drain", Ours: slotted(n), Contender: floorName}
 		if n == manySlots {
 			c.Target = report.AtLeast(drainTarget)
 		}
 		b.book.Compare(c)
 	}
-	b.book.Compare(report.Comparison{Measure: "drain-cpu", Ours: slotted(manySlots), Contender: byHand})
+	b.book.Compare(report.Comparison{Measure: "drain-cpu", Ours: slotted(manySlots), Contender: floorName})
 	return nil
 }
 

@@ -32,7 +32,7 @@ type settings struct {
 	Rates    []float64     `default:"300" help:"Tasks a second that are picked up."`
 	Kinds    []string      `default:"noop" help:"Tasks that are worked off: ${kinds}."`
 	Drain    time.Duration `default:"5s" help:"How long a turn of working off a kind is, about."`
-	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried."`
+	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried; 0 takes the first of each."`
 	Peers    []string      `help:"Other task systems to compare with: ${peers}."`
 	Waiting  []int         `default:"1000,60000" help:"How many tasks wait while growth is measured."`
 	Channels []int         `default:"1,2,4,8" help:"Channels with which the floors are tried."`

@@ -56,6 +56,13 @@ func (b *Book) Expect(measure, contender string, t Target) {
 	}
 }
 
+// Copy takes down a series once more, as that of another contender.
+func (b *Book) Copy(measure, contender, as string) {
+	if s := b.find(measure, contender); s != nil {
+		b.series = append(b.series, &series{measure: measure, contender: as, unit: s.unit, values: s.values, note: s.note})
+	}
+}
+
 // Note shows a remark behind a value, if it was measured, and the value in the
 // plot.
 func (b *Book) Note(measure, contender, text string) {

@@ -101,7 +101,7 @@ func (b *bench) loose() contender {
 
 // floor is what takes single submissions.
 func (b *bench) floor(name string, v *stack.Service) contender {
-	return contender{name: name, note: rabbitNote, service: v, path: "/submit", clear: b.clearQueue, waiting: b.depth}
+	return contender{name: name, note: rabbitNote + ", mandatory", service: v, path: "/submit", clear: b.clearQueue, waiting: b.depth}
 }
 
 func (b *bench) clearQueue(ctx context.Context) error { return b.stack.Clear(ctx, stack.Queue) }

@@ -41,6 +41,10 @@ func (b *bench) kind(ctx context.Context, kind string) error {
 		if c.name == floorName && (b.Base != "" || kind != runner.Noop && kind != runner.Payload) {
 			continue // the loop does nothing with its tasks
 		}
+		if c.name == baseName { // as many tasks and slots as ours has
+			entries = append(entries, like(entries[0], c))
+			continue
+		}
 		e, err := b.bestPool(ctx, c, kind)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -63,6 +67,12 @@ func (b *bench) kind(ctx context.Context, kind string) error {
 	}
 	b.comparePeers(measures...)
 	return nil
+}
+
+// like is another build of ours with what ours has.
+func like(e entry, c contender) entry {
+	i := slices.IndexFunc(c.pools, func(p pool) bool { return p.slots == e.pool.slots })
+	return entry{c, c.pools[i], e.work}
 }
 
 // bestPool tries all pools of a contender with a few tasks. Without any it takes

@@ -23,6 +23,9 @@ func (p *Progress) Started() { p.begin.CompareAndSwap(0, time.Now().UnixNano()) 
 // Ended notes the end.
 func (p *Progress) Ended() { p.ends.CompareAndSwap(0, time.Now().UnixNano()) }
 
+// Over reports whether the end is noted.
+func (p *Progress) Over() bool { return p.ends.Load() != 0 }
+
 // Tell ends with a result of another kind.
 func (p *Progress) Tell(result any) {
 	p.told.Store(result)
@@ -58,7 +61,7 @@ func (p *Progress) Serve(ctx context.Context, listen string) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if p.ends.Load() == 0 {
+		if !p.Over() {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}

@@ -68,7 +68,7 @@ BENCH_SMOKE := --measures=submit,batch,delayed,drain,kinds,pickup,run --clients=
 	--channels=4 --items=1000 --trial=0 --rates=100
 
 .PHONY: bench
-bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (two hours)
+bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (one to two hours)
 	@$(DEVSTACK) deps --bench
 	cd bench && go run . $(PEERS) $(BENCH_FULL) $(BENCHFLAGS)
 

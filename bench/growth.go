@@ -12,8 +12,12 @@ import (
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
-// growthRounds is how often it is measured at most: to fill a queue takes long.
-const growthRounds = 2
+const (
+	// growthRounds is how often it is measured at most: to fill a queue takes long.
+	growthRounds = 2
+	// growthDrain is how many of the tasks that wait are run at most.
+	growthDrain = 10_000
+)
 
 // growth measures what many tasks that wait cost those that come and those that
 // are run.
@@ -76,7 +80,7 @@ func (b *bench) growthTurn(ctx context.Context, c contender, waiting int) error 
 		return c.service.Explain(err)
 	}
 	b.add(measure+"-submit", c, "1/s", out.PerSecond())
-	return b.drainSome(ctx, c, measure+"-drain", min(waiting, b.Items))
+	return b.drainSome(ctx, c, measure+"-drain", min(waiting, growthDrain))
 }
 
 // drainSome works off some of the tasks that wait.

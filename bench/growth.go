@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
 	"github.com/lovage-mq/lovage/bench/internal/procfs"
@@ -66,12 +67,14 @@ func (b *bench) growthTurn(ctx context.Context, c contender, waiting int) error 
 	if err != nil {
 		return err
 	}
-	rabbitmq, err := procfs.RSS(b.stack.RabbitMQ.PID())
-	if err != nil {
-		return err
-	}
 	b.book.Add(measure+"-kept-10000", c.name, "MB", (after-before)/MB*per/float64(waiting))
-	b.book.Add(measure+"-rabbitmq", c.name, "MB", float64(rabbitmq)/MB)
+	if strings.HasPrefix(c.note, rabbitNote) {
+		rabbitmq, err := procfs.RSS(b.stack.RabbitMQ.PID())
+		if err != nil {
+			return err
+		}
+		b.book.Add(measure+"-rabbitmq", c.name, "MB", float64(rabbitmq)/MB)
+	}
 	out, err := load.Closed{
 		Address: c.service.Address, Request: load.Request(c.service.Address, c.path, stack.Input), Status: http.StatusAccepted,
 		Clients: manyClients, Warm: b.WarmUp, Length: b.Length, Mark: func() {},

@@ -96,13 +96,15 @@ func (p *PickUp) Send(ctx context.Context, send func(context.Context) (id string
 }
 
 // Result are the times in milliseconds. A handler that began before its sender
-// heard of the confirm has waited for nothing.
+// heard of the confirm has waited for nothing. Tasks of others do not count.
 func (p *PickUp) Result() map[string]float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var waited []time.Duration
 	for _, m := range p.times {
-		waited = append(waited, max(0, m.begun.Sub(m.confirmed)))
+		if !m.begun.IsZero() && !m.confirmed.IsZero() {
+			waited = append(waited, max(0, m.begun.Sub(m.confirmed)))
+		}
 	}
 	slices.Sort(waited)
 	at := func(q float64) float64 { return waited[int(q*float64(len(waited)-1))].Seconds() * 1000 }

@@ -37,6 +37,7 @@ func TestPickUpCountsFromTheConfirm(t *testing.T) {
 	now := time.Now()
 	p.at("late", func(m *moments) { m.confirmed, m.begun = now, now.Add(3*time.Millisecond) })
 	p.at("early", func(m *moments) { m.confirmed, m.begun = now, now.Add(-time.Millisecond) })
+	p.at("of another", func(m *moments) { m.begun = now })
 	require.Equal(t, map[string]float64{"p50": 0, "p99": 0, "max": 3}, p.Result())
 	require.Equal(t, 2*time.Millisecond, Busy(1, 100))
 }

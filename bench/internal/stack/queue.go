@@ -19,7 +19,14 @@ func (s *Stack) Clear(ctx context.Context, queue string) error {
 	if err := s.forget(ctx); err != nil {
 		return err
 	}
-	return s.Quiet(ctx)
+	if err := s.Quiet(ctx); err != nil {
+		return err
+	}
+	// What a killed worker has not acked comes back after a moment.
+	if _, err := s.channel.QueuePurge(queue, false); err != nil {
+		return fmt.Errorf("purge queue: %w", err)
+	}
+	return nil
 }
 
 // Depth is how many messages are in a queue.

@@ -34,7 +34,7 @@ func TestAWorkersMemoryStaysWhileItsConnectionsBreak(t *testing.T) {
 	s := &stack{t: t, amqp: broker.URL(), redis: devstack.Redis(t)}
 	p := s.start("ledgerworker", "LOVAGE_QUEUE=soak", "LOVAGE_LEDGER_EFFECTS=/dev/null")
 	p.await("consumer connected")
-	metrics := "http://" + p.await("metrics are served")["address"].(string)
+	metrics := "http://" + p.await("worker listens")["address"].(string)
 	read := func(name string) float64 {
 		t.Helper()
 		v, err := strconv.ParseFloat(s.metric(metrics, name), 64)

@@ -144,26 +144,29 @@ func (p *pass) ask() (amqp.Queue, error) {
 	return p.asking.QueueDeclarePassive(p.queue, true, false, false, false, nil)
 }
 
-// empty makes sure that nothing is there: the broker says the same of a queue
-// that it has not recovered yet, and then counts no consumer either.
+// empty makes sure that nothing is there. Of a queue that it has not recovered yet
+// the broker says the same; it takes a consumer when it has, and counts then
+// whoever held letters when it died, until it has put them back.
 func (p *pass) empty(ctx context.Context) error {
 	s, err := p.open(ctx, 1)
-	if err != nil {
-		return err
-	}
-	there, err := p.ask()
 	if err != nil {
 		return err
 	}
 	if err := s.ch.Cancel(passTag, false); err != nil {
 		return err
 	}
-	found := there.Messages
+	found := 0
 	for range s.letters {
 		found++
 	}
-	if there.Consumers == 0 || found > 0 {
+	there, err := p.ask()
+	switch {
+	case err != nil:
+		return err
+	case found+there.Messages > 0:
 		return errors.New("the queue is being recovered")
+	case there.Consumers > 0:
+		return ErrPassing
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (b *bench) roundTripTurn(ctx context.Context, measure string, c contender, 
 	}
 	// It never gets as many tasks as that, and so does not end.
 	w := stack.Work{Tasks: math.MaxInt32, Kind: runner.Noop}
-	v, err := c.pickUpPool().start(ctx, w)
+	v, err := c.pickUpPools()[0].start(ctx, w)
 	if err != nil {
 		return err
 	}

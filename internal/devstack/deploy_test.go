@@ -1,8 +1,6 @@
 package devstack
 
 import (
-	"errors"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -103,95 +101,6 @@ func TestImagesHaveNoShellAndNoRoot(t *testing.T) {
 		require.Regexp(t, `(?m)^USER [1-9][0-9]*:[1-9][0-9]*$`, image)
 		require.NotContains(t, image, "RUN ")
 	}
-}
-
-// deployment is what we promise about a Deployment.
-type deployment struct {
-	Kind     string
-	Metadata struct{ Name string }
-	Spec     struct {
-		Template struct {
-			Metadata struct{ Labels map[string]string }
-			Spec     struct {
-				Grace           int `yaml:"terminationGracePeriodSeconds"`
-				SecurityContext struct {
-					NonRoot bool `yaml:"runAsNonRoot"`
-					User    int  `yaml:"runAsUser"`
-					Seccomp struct{ Type string }
-				} `yaml:"securityContext"`
-				Containers []container
-			}
-		}
-	}
-}
-
-type container struct {
-	Env            []struct{ Name, Value string }
-	LivenessProbe  probe `yaml:"livenessProbe"`
-	ReadinessProbe probe `yaml:"readinessProbe"`
-	Lifecycle      struct {
-		PreStop struct{ Sleep struct{ Seconds int } }
-	}
-	Resources       struct{ Requests, Limits map[string]string }
-	SecurityContext struct {
-		Escalation   *bool `yaml:"allowPrivilegeEscalation"`
-		ReadOnly     bool  `yaml:"readOnlyRootFilesystem"`
-		Capabilities struct{ Drop []string }
-	} `yaml:"securityContext"`
-}
-
-type probe struct {
-	HTTPGet struct{ Path string } `yaml:"httpGet"`
-}
-
-func TestKubernetesManifestsKeepTheirPromises(t *testing.T) {
-	t.Parallel()
-	var k struct{ Resources []string }
-	require.NoError(t, yaml.Unmarshal([]byte(source(t, "deploy/k8s/base/kustomization.yaml")), &k))
-	kinds := map[string]int{}
-	for _, resource := range k.Resources {
-		documents := yaml.NewDecoder(strings.NewReader(source(t, "deploy/k8s/base/"+resource)))
-		for {
-			var d deployment
-			err := documents.Decode(&d)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(t, err, resource)
-			kinds[d.Kind]++
-			if d.Kind == "Deployment" {
-				checkDeployment(t, d)
-			}
-		}
-	}
-	require.Equal(t, map[string]int{"Deployment": 2, "Service": 2, "PodDisruptionBudget": 2, "NetworkPolicy": 2}, kinds)
-}
-
-func checkDeployment(t *testing.T, d deployment) {
-	t.Helper()
-	pod, name := d.Spec.Template.Spec, d.Metadata.Name
-	require.True(t, pod.SecurityContext.NonRoot, name)
-	require.NotZero(t, pod.SecurityContext.User, name)
-	require.Len(t, pod.Containers, 1)
-	c := pod.Containers[0]
-	require.Equal(t, "/livez", c.LivenessProbe.HTTPGet.Path)
-	require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
-	require.NotNil(t, c.SecurityContext.Escalation)
-	require.False(t, *c.SecurityContext.Escalation)
-	require.True(t, c.SecurityContext.ReadOnly)
-	require.Equal(t, []string{"ALL"}, c.SecurityContext.Capabilities.Drop)
-	require.NotEmpty(t, c.Resources.Requests["memory"])
-	require.NotEmpty(t, c.Resources.Limits["memory"])
-
-	grace := time.Duration(pod.Grace) * time.Second
-	const requests = 30 * time.Second // The gateway gives those in flight as much.
-	used := requests + time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second
-	for _, e := range c.Env {
-		if e.Name == "LOVAGE_DRAIN" {
-			used = duration(t, e.Value)
-		}
-	}
-	require.Greater(t, grace, used, name)
 }
 
 func TestShippedSettingsOfRabbitMQAreAccepted(t *testing.T) {

@@ -116,6 +116,10 @@ generate: ## Generate what is generated
 verify: ## Check that the README's promises and docs/reliability.md name tests that exist
 	go run ./internal/promises README.md docs/reliability.md
 
+.PHONY: manifests
+manifests: ## Render deploy/k8s and check it against the schemas, without a cluster
+	cd deploy/k8s/validate && go vet ./... && go test -count=1 ./...
+
 .PHONY: vuln
 vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call
 	@$(DEVSTACK) vuln $(GOVULNCHECK_VERSION)

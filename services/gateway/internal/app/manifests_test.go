@@ -22,7 +22,7 @@ func TestManifestsFitTheGateway(t *testing.T) {
 		var s settings
 		require.NoError(t, p.Parse(&s), overlay)
 		require.NoError(t, s.Validate(), overlay)
-		require.Equal(t, fmt.Sprintf("0.0.0.0:%d", p.Ports["http"]), s.Listen)
+		require.Equal(t, fmt.Sprintf(":%d", p.Ports["http"]), s.Listen)
 		require.Subset(t, s.AllowedHosts, []string{"gateway", "gateway.lovage.svc"}, "other pods address it so")
 		for _, probe := range []manifests.Probe{p.Startup, p.Liveness, p.Readiness} {
 			require.Equal(t, "http", probe.Port)

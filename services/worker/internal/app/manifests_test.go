@@ -23,7 +23,7 @@ func TestManifestsFitTheWorker(t *testing.T) {
 		require.NoError(t, p.Parse(&s), overlay)
 		require.NoError(t, s.Validate(), overlay)
 
-		port := fmt.Sprintf("0.0.0.0:%d", p.Ports["http"])
+		port := fmt.Sprintf(":%d", p.Ports["http"])
 		mux := pages(s.Config, worker.New(worker.Options{}), prometheus.NewRegistry())[port]
 		require.NotNil(t, mux, "nothing listens on %s", port)
 		for _, probe := range []manifests.Probe{p.Startup, p.Liveness, p.Readiness, {Path: "/metrics", Port: "http"}} {

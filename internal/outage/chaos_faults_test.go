@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-// breakThings breaks one thing after the other until done.
-func (c *chaos) breakThings(done <-chan struct{}) {
+// breakThings breaks one thing after the other until done. Where many tasks come
+// there is more time between two, in which some get through.
+func (c *chaos) breakThings(done <-chan struct{}, pause time.Duration) {
 	rnd := rand.New(rand.NewPCG(c.seed, clients))
 	for {
 		select {
 		case <-done:
 			return
-		case <-time.After(time.Duration(500+rnd.IntN(2000)) * time.Millisecond):
+		case <-time.After(pause/5 + time.Duration(rnd.Int64N(int64(pause)*4/5))):
 		}
 		name, broken := c.breakOne(rnd)
 		if broken != nil {

@@ -40,6 +40,10 @@ const (
 	// and quickGap how long when there are many to come.
 	submitGap = 30 * time.Millisecond
 	quickGap  = 2 * time.Millisecond
+	// faultPause is the longest time between two faults, rarePause the same when
+	// there are many tasks.
+	faultPause = 2500 * time.Millisecond
+	rarePause  = 4 * faultPause
 	// many is from when on a ledger hurries, and has no more killers for it.
 	many = 100_000
 	// lasting is how long a fault lasts at most. Leases are of 2 s.
@@ -138,7 +142,11 @@ func TestLedger(t *testing.T) {
 func (c *chaos) submitWhileThingsBreak(n int) {
 	done := make(chan struct{})
 	var breaking sync.WaitGroup
-	breaking.Go(func() { c.breakThings(done) })
+	pause := faultPause
+	if n > many {
+		pause = rarePause
+	}
+	breaking.Go(func() { c.breakThings(done, pause) })
 	c.submit(n)
 	close(done)
 	breaking.Wait()

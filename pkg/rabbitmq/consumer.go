@@ -224,7 +224,7 @@ func closeReason(err *amqp.Error) error {
 func (c *Consumer) topology(d *declarer) {
 	d.base()
 	for _, in := range c.opts.Intakes {
-		if in.Queue != RejectedQueue {
+		if in.Queue != RejectedQueue && in.Queue != UnroutableQueue {
 			d.work(in.Queue)
 		}
 	}

@@ -120,6 +120,12 @@ func (d *declarer) delayTarget(queue string) {
 	d.bindQueue(queue, strings.Repeat("*.", delayBits)+queue, delayDelivery)
 }
 
+// delayedFor is the queue that the routing key of a delayed message ends in.
+func delayedFor(key string) string {
+	parts := strings.SplitN(key, ".", delayBits+1)
+	return parts[len(parts)-1]
+}
+
 // landing is the name of the last station before a queue that is not ours.
 func landing(queue string) string { return landingPrefix + queue }
 

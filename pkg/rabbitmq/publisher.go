@@ -204,6 +204,35 @@ func (p *Publisher) DeadLetter(ctx context.Context, queue string, m *messages.Me
 	return p.publishOwn(ctx, queue, Dead(queue), m)
 }
 
+// SendOn publishes what was found in [UnroutableQueue] to the queue that it was
+// delayed for. The errors are those of [Publisher.Enqueue]:
+// [messages.ErrQueueMissing] when that queue is still not there.
+func (p *Publisher) SendOn(ctx context.Context, m *messages.Message) (err error) {
+	defer func(begun time.Time) { p.metrics.observe(begun, err) }(time.Now())
+	queue := delayedFor(m.RoutingKey)
+	return p.publishOwn(ctx, queue, Immediate(queue), anew(m))
+}
+
+// SetAside publishes it to [UnroutableQueue] again, behind the others. The errors
+// are those of [Publisher.Enqueue].
+func (p *Publisher) SetAside(ctx context.Context, m *messages.Message) (err error) {
+	defer func(begun time.Time) { p.metrics.observe(begun, err) }(time.Now())
+	return p.publish(ctx, Address{Exchange: UnroutableQueue, Key: m.RoutingKey}, anew(m), true)
+}
+
+// anew is a message without what the broker has written into it on its way.
+func anew(m *messages.Message) *messages.Message {
+	t, err := messages.Decode(m)
+	if err != nil {
+		return m // its worker is to see what is wrong with it
+	}
+	again, err := messages.Encode(t)
+	if err != nil {
+		return m
+	}
+	return again
+}
+
 // publishOwn declares a queue of ours once when the broker returns a message
 // because the queue is gone.
 func (p *Publisher) publishOwn(ctx context.Context, queue string, a Address, m *messages.Message) error {

@@ -13,7 +13,9 @@ import (
 const (
 	// RejectedQueue takes what the broker dead-letters; the clerk consumes it.
 	RejectedQueue = "lovage.rejected"
-	// UnroutableQueue takes delayed messages whose queue is gone.
+	// UnroutableQueue takes delayed messages whose queue is gone, or not there
+	// yet: a broker that starts hands on what is due before it knows all of its
+	// bindings again. [Publisher.SendOn] brings them to it.
 	UnroutableQueue = "lovage.unroutable"
 
 	deadExchange  = "lovage.dead"

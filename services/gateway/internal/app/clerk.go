@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/internal/delivery"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
@@ -14,20 +17,34 @@ import (
 // queue: somebody published it where only the broker should.
 const strayQueue = "stray"
 
+const (
+	// strayPrefetch is how many delayed messages without a queue are in hand.
+	strayPrefetch = 100
+	// strayPause is how long one waits before it is tried again.
+	strayPause = 5 * time.Second
+)
+
 // clerk consumes what the broker dead-letters, gives each task an outcome and
-// hands the message on to the dead-letter queue of its work queue. Every
-// gateway has one.
+// hands the message on to the dead-letter queue of its work queue; and it brings
+// delayed messages to their queue that the broker could not. Every gateway has
+// one.
 type clerk struct {
 	consumer  *rabbitmq.Consumer
+	publisher *rabbitmq.Publisher
 	processor *delivery.Processor
+	log       *zap.Logger
 }
 
 func newClerk(store *results.Store, publisher *rabbitmq.Publisher, o rabbitmq.Options) *clerk {
 	o.Name += " clerk"
 	return &clerk{
 		consumer: rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{
-			Options: o, Intakes: []rabbitmq.Intake{{Queue: rabbitmq.RejectedQueue, Prefetch: clerkPrefetch}},
+			Options: o, Intakes: []rabbitmq.Intake{
+				{Queue: rabbitmq.RejectedQueue, Prefetch: clerkPrefetch},
+				{Queue: rabbitmq.UnroutableQueue, Prefetch: strayPrefetch},
+			},
 		}),
+		publisher: publisher, log: o.Log,
 		processor: delivery.New(delivery.Options{
 			Store: store, Publisher: publisher, Worker: o.Name, Lease: lease, Log: o.Log,
 		}),
@@ -40,9 +57,33 @@ func (c *clerk) run(ctx context.Context) error {
 	defer working.Wait()
 	return c.consumer.Run(ctx, func(d *rabbitmq.Delivery) {
 		working.Go(func() {
+			if d.Queue == rabbitmq.UnroutableQueue {
+				c.sendOn(ctx, d)
+				return
+			}
 			c.processor.Reject(ctx, delivery.Delivery{
 				Message: &d.Message, Queue: cmp.Or(d.DeadFrom, strayQueue), DeadReason: cmp.Or(d.DeadReason, "unknown"), Acker: d,
 			})
 		})
 	})
+}
+
+// sendOn brings a delayed message to its queue. While that is not there the
+// message goes behind the others, so that they have their turn.
+func (c *clerk) sendOn(ctx context.Context, d *rabbitmq.Delivery) {
+	err := c.publisher.SendOn(ctx, &d.Message)
+	if err != nil {
+		c.log.Warn("a delayed message has no queue yet", zap.String("task_id", d.Message.MessageID), zap.Error(err))
+		select {
+		case <-time.After(strayPause):
+			err = c.publisher.SetAside(ctx, &d.Message)
+		case <-d.Gone():
+		case <-ctx.Done():
+		}
+	}
+	settle := d.Ack
+	if err != nil {
+		settle = d.Requeue
+	}
+	_ = settle() // an error means that it comes again
 }

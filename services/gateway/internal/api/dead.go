@@ -35,8 +35,8 @@ const (
 	Stop                  // it stays, and so do all after it
 )
 
-// deadLetter is a dead letter in a list.
-type deadLetter struct {
+// DeadLetter is a dead letter in a list.
+type DeadLetter struct {
 	TaskID      string     `json:"task_id" doc:"Id of the task; empty when the message could not be read."`
 	Name        *string    `json:"name" doc:"Kind of the task."`
 	Reason      string     `json:"reason" doc:"Why it is here." example:"retries-exhausted"`
@@ -51,14 +51,14 @@ type deadLetter struct {
 
 // deadLetterWhole is a dead letter with its input.
 type deadLetterWhole struct {
-	deadLetter
+	DeadLetter
 	Args   json.RawMessage `json:"args" doc:"Positional arguments; null when the message cannot be read."`
 	Kwargs json.RawMessage `json:"kwargs" doc:"The input; null when the message cannot be read."`
 	Stack  *string         `json:"stack" doc:"Where it happened."`
 }
 
 type deadList struct {
-	DeadLetters []deadLetter `json:"dead_letters" nullable:"false" doc:"In the order in which they came, the oldest first."`
+	DeadLetters []DeadLetter `json:"dead_letters" nullable:"false" doc:"In the order in which they came, the oldest first."`
 	NextCursor  *string      `json:"next_cursor" doc:"Pass it as cursor to get the next page; null at the end."`
 }
 
@@ -92,7 +92,7 @@ func (q *deadQuery) selective() bool {
 	return q.name != "" || q.reason != "" || q.group != "" || !q.since.IsZero() || !q.until.IsZero()
 }
 
-func (q *deadQuery) match(l *deadLetter) bool {
+func (q *deadQuery) match(l *DeadLetter) bool {
 	dead := time.Time{}
 	if l.DateDead != nil {
 		dead = *l.DateDead
@@ -200,7 +200,7 @@ type deadPage struct {
 }
 
 type placed struct {
-	deadLetter
+	DeadLetter
 	place int
 }
 
@@ -241,14 +241,14 @@ func (p *deadPage) list() deadList {
 	if !p.found {
 		page = p.fallback
 	}
-	out := deadList{DeadLetters: []deadLetter{}}
+	out := deadList{DeadLetters: []DeadLetter{}}
 	if len(page) > p.query.limit {
 		page = page[:p.query.limit]
 		last := page[len(page)-1]
 		out.NextCursor = text(deadCursor(last.place, last.TaskID))
 	}
 	for _, l := range page {
-		out.DeadLetters = append(out.DeadLetters, l.deadLetter)
+		out.DeadLetters = append(out.DeadLetters, l.DeadLetter)
 	}
 	return out
 }
@@ -297,7 +297,7 @@ func (a *API) getDead(ctx context.Context, c *call) (*reply, error) {
 		if l.TaskID != c.name {
 			return Keep, nil
 		}
-		found = &deadLetterWhole{deadLetter: l}
+		found = &deadLetterWhole{DeadLetter: l}
 		if d, ok := messages.DecodeDeadLetter(m); ok {
 			found.Stack = text(d.Stack)
 		}
@@ -333,9 +333,9 @@ func (a *API) pass(ctx context.Context, queue string, look func(context.Context,
 }
 
 // newDeadLetter shows a dead letter, whatever can be read of it.
-func newDeadLetter(m *messages.Message) deadLetter {
+func newDeadLetter(m *messages.Message) DeadLetter {
 	d, _ := messages.DecodeDeadLetter(m)
-	l := deadLetter{
+	l := DeadLetter{
 		TaskID: headerText(m, "id"), Name: text(headerText(m, "task")), Reason: string(d.Reason), Error: text(d.Error),
 		Attempts: d.Attempts, Run: d.Run, Worker: text(d.Worker), DateCreated: instant(d.FirstTime), DateDead: instant(d.LastTime),
 	}

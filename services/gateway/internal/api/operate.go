@@ -233,16 +233,16 @@ func (a *API) passFor(ctx, stop context.Context, w *work, d *dealer) (cut bool, 
 		if v != Stop && err == nil {
 			looked++
 		}
-		w.update(func(o *operationRecord) { o.advance(&before.counts, &d.out, looked) })
+		w.update(func(o *operationRecord) { o.advance(&before.Counts, &d.out, looked) })
 		return v, err
 	})
 	return cut, err
 }
 
 // advance notes what a pass has come to that began after so much was done.
-func (o *operationRecord) advance(before *counts, pass *dealt, looked int) {
+func (o *operationRecord) advance(before *Counts, pass *dealt, looked int) {
 	removed, seen := o.removed(), o.Looked
-	o.counts = pass.counts
+	o.Counts = pass.Counts
 	o.Redriven += before.Redriven
 	o.Discarded += before.Discarded
 	o.Superseded += before.Superseded

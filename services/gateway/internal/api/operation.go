@@ -86,7 +86,7 @@ type operation struct {
 	Filter operationFilter `json:"filter" doc:"Which dead letters are meant, of those that were there when it started."`
 	Rate   *int            `json:"rate" doc:"At most so many a second; null for any number."`
 	Looked int             `json:"looked" doc:"Dead letters that were looked at."`
-	counts
+	Counts
 	More       bool       `json:"more" doc:"Whether it has left some because of its limit."`
 	Cancelling bool       `json:"cancelling" doc:"Whether it was asked to stop and has not yet."`
 	Started    time.Time  `json:"started"`

@@ -152,7 +152,7 @@ func TestManyDeadLettersAreDealtWithBesideTheRequests(t *testing.T) {
 
 	at := s.begin(t, "/v1/queues/default/redrive?name=sleep_task&limit=3&rate=1000")
 	o := s.await(t, at, in(stateDone))
-	require.Equal(t, counts{Matched: 3, Redriven: 3}, o.counts)
+	require.Equal(t, Counts{Matched: 3, Redriven: 3}, o.Counts)
 	require.True(t, o.More)
 	require.Equal(t, "redrive", o.Kind)
 	require.Equal(t, "sleep_task", *o.Filter.Name)
@@ -165,11 +165,11 @@ func TestManyDeadLettersAreDealtWithBesideTheRequests(t *testing.T) {
 	s.store.put(&messages.Result{TaskID: "b0", State: messages.Success, Run: 1})
 	s.store.put(&messages.Result{TaskID: "b1", State: messages.Started})
 	o = s.await(t, s.begin(t, "/v1/queues/default/redrive?all=true"), in(stateDone))
-	require.Equal(t, counts{Matched: 3, Redriven: 1, Superseded: 1, Running: 1}, o.counts)
+	require.Equal(t, Counts{Matched: 3, Redriven: 1, Superseded: 1, Running: 1}, o.Counts)
 	require.Equal(t, 3, o.Looked)
 	require.False(t, o.More)
 	o = s.await(t, s.begin(t, "/v1/queues/default/discard?all=true"), in(stateDone))
-	require.Equal(t, counts{Matched: 1, Discarded: 1}, o.counts)
+	require.Equal(t, Counts{Matched: 1, Discarded: 1}, o.Counts)
 	require.Empty(t, s.left())
 
 	w = s.ask(t, get, "/v1/queues/default/operations", "")
@@ -237,7 +237,7 @@ func TestAnotherGatewayGoesOnWithAnOperation(t *testing.T) {
 	other := s.sibling(t)
 	other.run(t)
 	o = s.await(t, at, in(stateDone))
-	require.Equal(t, counts{Matched: len(all), Redriven: len(all)}, o.counts)
+	require.Equal(t, Counts{Matched: len(all), Redriven: len(all)}, o.Counts)
 	require.Equal(t, all, s.sentIDs(), "each once")
 	s.await(t, later, in(stateDone))
 }
@@ -316,7 +316,7 @@ func TestAnOperationOfManyPassesCountsRight(t *testing.T) {
 	s.store.put(&messages.Result{TaskID: "a0", State: messages.Started})
 	s.run(t)
 	o := s.await(t, s.begin(t, "/v1/queues/default/redrive?name=sleep_task&rate=20"), in(stateDone))
-	require.Equal(t, counts{Matched: 5, Redriven: 4, Running: 1}, o.counts)
+	require.Equal(t, Counts{Matched: 5, Redriven: 4, Running: 1}, o.Counts)
 	require.Equal(t, 6, o.Looked)
 	require.Equal(t, []string{"a0", "c0"}, s.left())
 	require.Equal(t, []string{"a1", "a2", "b0", "b1"}, s.sentIDs())
@@ -334,7 +334,7 @@ func TestAnOperationLeavesLettersThatCameLater(t *testing.T) {
 	s.run(t)
 	all := s.left()
 	o := s.await(t, s.begin(t, "/v1/queues/default/redrive?all=true"), in(stateDone))
-	require.Equal(t, counts{Matched: 6, Redriven: 6}, o.counts)
+	require.Equal(t, Counts{Matched: 6, Redriven: 6}, o.Counts)
 	require.Equal(t, all, s.left())
 }
 

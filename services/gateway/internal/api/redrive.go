@@ -41,8 +41,8 @@ const (
 	maxRate        = 10_000
 )
 
-// counts are what became of dead letters.
-type counts struct {
+// Counts are what became of dead letters.
+type Counts struct {
 	Matched     int `json:"matched" doc:"Dead letters that the filter meant, up to the limit."`
 	Redriven    int `json:"redriven" doc:"Sent again, under the same id and with a run more."`
 	Discarded   int `json:"discarded" doc:"Gone for good."`
@@ -52,11 +52,11 @@ type counts struct {
 }
 
 // removed is how many are no dead letters any more.
-func (c *counts) removed() int { return c.Redriven + c.Discarded + c.Superseded }
+func (c *Counts) removed() int { return c.Redriven + c.Discarded + c.Superseded }
 
 // dealt is what a pass has come to.
 type dealt struct {
-	counts
+	Counts
 	More   bool `json:"more" doc:"Whether there are more: ask again."`
 	DryRun bool `json:"dry_run" doc:"Whether nothing was done."`
 }

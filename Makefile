@@ -38,8 +38,8 @@ clean: $(DEVSTACK) ## Stop everything and remove its state and the programs
 	@$(DEVSTACK) clean
 
 .PHONY: build
-build: ## Build bin/gateway and bin/worker
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./services/gateway ./services/worker
+build: ## Build bin/gateway, bin/worker and bin/lovage
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./services/gateway ./services/worker ./cmd/lovage
 
 .PHONY: test
 test: $(DEVSTACK) ## Install what the tests need and run them all

@@ -41,7 +41,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.Command("go", "build", "-o", dir, "../../services/gateway", "../../services/worker", "./celeryworker", "../outage/ledgerworker") //nolint:noctx // TestMain has no context
+	build := exec.Command("go", "build", "-o", dir, "../../services/gateway", "../../services/worker", "../../cmd/lovage", "./celeryworker", "../outage/ledgerworker") //nolint:noctx // TestMain has no context
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1

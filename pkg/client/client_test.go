@@ -136,6 +136,21 @@ func TestWaitEndsWithItsContextAndWithWhatIsFinal(t *testing.T) {
 	require.Error(t, err)
 }
 
+// The record of a task is written beside the answer to its submission.
+func TestATaskThatWasJustSubmittedIsLookedFor(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			refuse(w, http.StatusNotFound, "task-not-found", false)
+			return
+		}
+		answer(w, r, client.Success)
+	})
+	_, err := c.Wait(t.Context(), "mine")
+	require.NoError(t, err)
+}
+
 func TestFollowYieldsEveryChange(t *testing.T) {
 	t.Parallel()
 	states := []client.State{client.Pending, client.Started, client.InWork, client.Success}

@@ -14,6 +14,8 @@ const (
 	longPoll, grace = 20 * time.Second, 10 * time.Second
 	// patience is how long a gateway may be away that has answered before.
 	patience = 30 * time.Second
+	// fresh is how long after a submission its record may not be there yet.
+	fresh = 2 * time.Second
 	// breath is what lies between two requests that were answered at once.
 	breath = time.Second
 )
@@ -21,9 +23,11 @@ const (
 // Wait returns the task when it is in a final state. It asks again and again,
 // also while the gateway is away for up to 30 s, and returns an error when that
 // lasts longer, when the gateway cannot be reached to begin with, or when ctx
-// ends. Without a deadline of ctx it waits for as long as the task takes.
+// ends. Without a deadline of ctx it waits for as long as the task takes. A task
+// that nobody knows is looked for for two seconds: it may have been submitted
+// just now.
 func (c *Client) Wait(ctx context.Context, id string) (*Task, error) {
-	w := watcher{client: c, id: id}
+	w := watcher{client: c, id: id, begun: time.Now()}
 	for {
 		t, _, err := w.look(ctx, "", longPoll)
 		if err != nil || t.State.Final() {
@@ -38,7 +42,7 @@ func (c *Client) Wait(ctx context.Context, id string) (*Task, error) {
 // it yields.
 func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*Task, error] {
 	return func(yield func(*Task, error) bool) {
-		w := watcher{client: c, id: id}
+		w := watcher{client: c, id: id, begun: time.Now()}
 		tag, wait := "", time.Duration(0)
 		for {
 			t, newTag, err := w.look(ctx, tag, wait)
@@ -57,6 +61,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*Task, error] 
 type watcher struct {
 	client  *Client
 	id      string
+	begun   time.Time
 	reached bool // the gateway has answered before
 }
 
@@ -92,6 +97,8 @@ func (w *watcher) again(err error) time.Duration {
 	switch {
 	case !ok && !w.reached:
 		return 0
+	case ok && p.Slug() == "task-not-found" && time.Since(w.begun) < fresh:
+		return fresh / 20
 	case ok && !p.Retryable:
 		return 0
 	case ok:

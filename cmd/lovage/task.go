@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/lovage-mq/lovage/pkg/client"
+)
+
+type getCmd struct {
+	ID string `arg:"" help:"Id of the task."`
+}
+
+// Run shows a task.
+func (c *getCmd) Run(ctx context.Context, a *app) error {
+	t, err := ask(ctx, a, func(ctx context.Context) (*client.Task, error) { return a.client.Get(ctx, c.ID) })
+	if err != nil {
+		return err
+	}
+	return a.print(t, func(w io.Writer) error { return showTask(w, t) })
+}
+
+func showTask(w io.Writer, t *client.Task) error {
+	progress, failure, trace := "", "", ""
+	if p := t.Progress; p != nil {
+		progress = fmt.Sprintf("%s of %s (%s %%)", number(p.Current), number(p.Total), number(p.Percent))
+	}
+	if t.Error != nil {
+		failure, trace = t.Error.Type+": "+t.Error.Message, t.Error.Traceback
+	}
+	err := fields(w, "id", t.TaskID, "name", t.Name, "state", string(t.State), "progress", progress, "queue", t.Queue, "worker", t.Worker,
+		"retries", strconv.Itoa(t.Retries), "run", strconv.Itoa(t.Run), "created", moment(t.DateCreated), "eta", moment(t.ETA),
+		"expires", moment(t.Expires), "started", moment(t.DateStarted), "next attempt", moment(t.NextAttempt), "done", moment(t.DateDone),
+		"took", took(t), "error", failure, "result", compact(t.Result), "parent", t.ParentID, "root", t.RootID, "group", t.GroupID)
+	if trace != "" {
+		_, also := fmt.Fprintf(w, "\n%s\n", printableLines(trace))
+		err = errors.Join(err, also)
+	}
+	return err
+}
+
+// took is how long the last attempt of a task took.
+func took(t *client.Task) string {
+	if t.DateDone.IsZero() || t.DateStarted.IsZero() {
+		return ""
+	}
+	return t.DateDone.Sub(t.DateStarted).Round(time.Millisecond).String()
+}
+
+type waitCmd struct {
+	ID  string        `arg:"" help:"Id of the task."`
+	For time.Duration `placeholder:"DURATION" help:"Wait no longer than this."`
+}
+
+// Run waits for a task.
+func (c *waitCmd) Run(ctx context.Context, a *app) error { return a.await(ctx, c.ID, c.For) }
+
+type listCmd struct {
+	State  []client.State `placeholder:"STATE" complete:"states" help:"Only tasks in one of these states."`
+	Name   string         `placeholder:"NAME" complete:"tasks" help:"Only tasks of this kind."`
+	Queue  string         `placeholder:"QUEUE" complete:"queues" help:"Only tasks of this queue."`
+	Worker string         `placeholder:"NAME" help:"Only tasks of this worker."`
+	Since  past           `placeholder:"TIME" help:"Only those created at or after this time, or no longer ago than this duration."`
+	Until  past           `placeholder:"TIME" help:"Only those created before this time, or longer ago than this duration."`
+	Limit  int            `short:"n" default:"50" help:"At most so many; 0 for all that the gateway knows."`
+}
+
+// Run lists tasks.
+func (c *listCmd) Run(ctx context.Context, a *app) error {
+	f := client.Filter{States: c.State, Name: c.Name, Queue: c.Queue, Worker: c.Worker, Since: c.Since.Time, Until: c.Until.Time}
+	tasks, err := pages(c.Limit, func(limit int, cursor string) ([]client.Task, string, error) {
+		f.Limit, f.Cursor = limit, cursor
+		p, err := ask(ctx, a, func(ctx context.Context) (*client.Page, error) { return a.client.List(ctx, f) })
+		if err != nil {
+			return nil, "", err
+		}
+		return p.Tasks, p.NextCursor, nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.print(tasks, func(w io.Writer) error {
+		var rows [][]string
+		for _, t := range tasks {
+			rows = append(rows, []string{t.TaskID, dash(t.Name), string(t.State), dash(t.Queue), dash(moment(t.DateCreated)), dash(took(&t)), strconv.Itoa(t.Retries)})
+		}
+		return table(w, []string{"ID", "NAME", "STATE", "QUEUE", "CREATED", "TOOK", "RETRIES"}, rows)
+	})
+}
+
+// pages gathers up to limit items, or all when it is 0. The result is never nil.
+func pages[T any](limit int, page func(limit int, cursor string) ([]T, string, error)) ([]T, error) {
+	const longest = 200
+	all := []T{}
+	for cursor := ""; ; {
+		items, next, err := page(min(cmp.Or(limit, len(all)+longest)-len(all), longest), cursor)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+		if next == "" || len(all) == limit {
+			return all, nil
+		}
+		cursor = next
+	}
+}
+
+type cancelCmd struct {
+	ID []string `arg:"" help:"Ids of the tasks."`
+}
+
+// Run cancels tasks.
+func (c *cancelCmd) Run(ctx context.Context, a *app) error {
+	return a.each(ctx, c.ID, "cancelled", func(ctx context.Context, id string) (string, error) {
+		t, err := a.client.Cancel(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if !t.State.Final() {
+			return "its worker is told to stop", nil
+		}
+		return string(t.State), nil
+	})
+}
+
+type retryCmd struct {
+	ID []string `arg:"" help:"Ids of the tasks."`
+}
+
+// Run runs tasks again.
+func (c *retryCmd) Run(ctx context.Context, a *app) error {
+	return a.each(ctx, c.ID, "retried", func(ctx context.Context, id string) (string, error) {
+		return string(client.Pending), a.client.Retry(ctx, id)
+	})
+}
+
+// done is what became of one of many.
+type done struct {
+	ID      string `json:"id"`
+	Done    string `json:"done,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// each does something with every id, also after one of them has failed. With
+// one id its error is that of the command.
+func (a *app) each(ctx context.Context, ids []string, title string, do func(context.Context, string) (string, error)) error {
+	var list []done
+	var last error
+	for _, id := range ids {
+		text, err := ask(ctx, a, func(ctx context.Context) (string, error) { return do(ctx, id) })
+		d := done{ID: id, Done: text}
+		if err != nil {
+			last, d = err, done{ID: id, Problem: err.Error()}
+			if _, refused := errors.AsType[*client.Problem](err); !refused || len(ids) == 1 {
+				return err
+			}
+		}
+		list = append(list, d)
+	}
+	err := a.print(list, func(w io.Writer) error {
+		var rows [][]string
+		for _, d := range list {
+			rows = append(rows, []string{d.ID, cmp.Or(d.Done, d.Problem)})
+		}
+		return table(w, []string{"ID", title}, rows)
+	})
+	if last != nil {
+		return errors.Join(err, &outcome{code: exitGateway})
+	}
+	return err
+}

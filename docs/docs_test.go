@@ -91,12 +91,48 @@ func TestReadmeProgramIsTheExampleAndCompiles(t *testing.T) {
 	}
 	require.Equal(t, strings.Replace(want["Example"], "func Example()", "func main()", 1), got["main"])
 
+	requireCompiles(t, program)
+}
+
+func requireCompiles(t *testing.T, program string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "main.go")
 	require.NoError(t, os.WriteFile(path, []byte(program), 0o600))
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", os.DevNull, path)
 	cmd.Dir = ".."
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// The page about the client has a program that compiles, and names every call.
+func TestTheClientIsDocumented(t *testing.T) {
+	t.Parallel()
+	page := read(t, "client.md")
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(page, -1)
+	require.Len(t, blocks, 1)
+	requireCompiles(t, blocks[0][1])
+	files, err := filepath.Glob("../pkg/client/*.go")
+	require.NoError(t, err)
+	calls := 0
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.IsExported() && receiverOf(f) == "Client" {
+				require.Contains(t, page, "`"+f.Name.Name+"`")
+				calls++
+			}
+		}
+	}
+	require.Greater(t, calls, 20)
+}
+
+func receiverOf(f *ast.FuncDecl) string {
+	pointer, ok := f.Recv.List[0].Type.(*ast.StarExpr)
+	if !ok {
+		return ""
+	}
+	return nameOf(pointer.X)
 }
 
 // declarations are the types and functions of a Go file as source text, without

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -198,11 +199,33 @@ func TestTheClockIsComparedAsFarAsSecondsAllow(t *testing.T) {
 	require.Equal(t, warned, clock(time.Time{}, now, now).Finding)
 }
 
+func newParser(t *testing.T) *kong.Kong {
+	t.Helper()
+	parser, err := kong.New(new(commands), kong.Vars{"version": "", "default_gateway": ""}, kong.BindTo(t.Context(), (*context.Context)(nil)))
+	require.NoError(t, err)
+	return parser
+}
+
+func TestEveryCommandIsDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/cli.md")
+	require.NoError(t, err)
+	var documented, commands []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `lovage ([a-z ]+[a-z])").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, row[1])
+	}
+	for _, leaf := range newParser(t).Model.Leaves(true) {
+		commands = append(commands, regexp.MustCompile(` ?[[<].*$`).ReplaceAllString(leaf.Path(), ""))
+	}
+	require.ElementsMatch(t, commands, documented)
+	for _, code := range []int{exitSuccess, exitFailure, exitUsage, exitRevoked, exitGateway, exitUnfinished, exitInterrupted} {
+		require.Contains(t, string(text), fmt.Sprintf("\n| %d | ", code))
+	}
+}
+
 func TestWordsAreCompleted(t *testing.T) {
 	t.Parallel()
-	var c commands
-	parser, err := kong.New(&c, kong.Vars{"version": "", "default_gateway": ""}, kong.BindTo(t.Context(), (*context.Context)(nil)))
-	require.NoError(t, err)
+	parser := newParser(t)
 	for line, want := range map[string]string{
 		"ca|":                             "[cancel catalog]",
 		"comp|":                           "[completion]",

@@ -31,8 +31,9 @@ type commands struct {
 	Catalog catalogCmd `cmd:"" help:"List what tasks there are, or show one."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 
-	Completion completionCmd `cmd:"" help:"Print what makes a shell complete words for this program."`
-	Complete   completeCmd   `cmd:"" hidden:"" help:"Print how the last word can go on."`
+	// The gateway matters to these only when there is one.
+	Completion completionCmd `cmd:"" offline:"" help:"Print what makes a shell complete words for this program."`
+	Complete   completeCmd   `cmd:"" offline:"" hidden:"" help:"Print how the last word can go on."`
 }
 
 type globals struct {
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string) int {
 		return a.fail(&usageError{fmt.Errorf("%w (see lovage --help)", err)})
 	}
 	a.globals = c.globals
-	if a.client, err = a.connect(os.Getenv); err != nil {
+	if a.client, err = a.connect(os.Getenv); err != nil && !parsed.Selected().Tag.Has("offline") {
 		return a.fail(err)
 	}
 	return a.fail(parsed.Run())

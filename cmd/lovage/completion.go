@@ -47,6 +47,7 @@ function __lovage_complete
 	lovage complete -- $words[2..-1] 2>/dev/null
 end
 complete -c lovage -f -a '(__lovage_complete)'
+complete -c lovage -F -n '__fish_seen_subcommand_from batch'
 `
 )
 
@@ -86,18 +87,19 @@ func (a *app) names(ctx context.Context, kind string, given map[string]string) [
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	a.Gateway, a.Profile = cmp.Or(given["gateway"], a.Gateway), cmp.Or(given["profile"], a.Profile)
-	if c, err := a.connect(os.Getenv); err == nil {
-		a.client = c
+	gateway, err := a.connect(os.Getenv)
+	if err != nil {
+		gateway = &client.Client{} // which knows nothing
 	}
 	var names []string
 	switch kind {
 	case "tasks":
-		catalog, _ := a.client.Catalog(ctx)
+		catalog, _ := gateway.Catalog(ctx)
 		for _, e := range catalog {
 			names = append(names, e.Name)
 		}
 	case "queues":
-		queues, _ := a.client.Queues(ctx)
+		queues, _ := gateway.Queues(ctx)
 		for _, q := range queues {
 			names = append(names, q.Name)
 		}

@@ -64,7 +64,7 @@ func (c *deadRedriveCmd) Run(ctx context.Context, a *app) error {
 		input = raw
 	}
 	if len(c.ID) > 0 {
-		return a.each(ctx, c.ID, "redriven", func(ctx context.Context, id string) (string, error) {
+		return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 			return string(client.Pending), a.client.RedriveOne(ctx, c.Queue, id, input)
 		})
 	}
@@ -88,7 +88,7 @@ func (c *deadDiscardCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if len(c.ID) > 0 {
-		return a.each(ctx, c.ID, "discarded", func(ctx context.Context, id string) (string, error) {
+		return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 			return "gone", a.client.DiscardOne(ctx, c.Queue, id)
 		})
 	}

@@ -116,7 +116,7 @@ type cancelCmd struct {
 
 // Run cancels tasks.
 func (c *cancelCmd) Run(ctx context.Context, a *app) error {
-	return a.each(ctx, c.ID, "cancelled", func(ctx context.Context, id string) (string, error) {
+	return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 		t, err := a.client.Cancel(ctx, id)
 		if err != nil {
 			return "", err
@@ -134,7 +134,7 @@ type retryCmd struct {
 
 // Run runs tasks again.
 func (c *retryCmd) Run(ctx context.Context, a *app) error {
-	return a.each(ctx, c.ID, "retried", func(ctx context.Context, id string) (string, error) {
+	return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 		return string(client.Pending), a.client.Retry(ctx, id)
 	})
 }
@@ -148,7 +148,7 @@ type done struct {
 
 // each does something with every id, also after one of them has failed. With
 // one id its error is that of the command.
-func (a *app) each(ctx context.Context, ids []string, title string, do func(context.Context, string) (string, error)) error {
+func (a *app) each(ctx context.Context, ids []string, do func(context.Context, string) (string, error)) error {
 	var list []done
 	var last error
 	for _, id := range ids {
@@ -167,7 +167,7 @@ func (a *app) each(ctx context.Context, ids []string, title string, do func(cont
 		for _, d := range list {
 			rows = append(rows, []string{d.ID, cmp.Or(d.Done, d.Problem)})
 		}
-		return table(w, []string{"ID", title}, rows)
+		return table(w, []string{"ID", "OUTCOME"}, rows)
 	})
 	if last != nil {
 		return errors.Join(err, &outcome{code: exitGateway})

@@ -113,18 +113,43 @@ func TestTheCommandLineShowsProgressOnATerminal(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	s.worker()
-	cmd := s.command("submit", "sleep_task", "-i", "duration=2", "--wait")
-	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
-	require.NoError(t, err)
-	shown, _ := io.ReadAll(screen) // it ends with an error when the program does
-	require.NoError(t, cmd.Wait(), "%s", shown)
-	require.NoError(t, screen.Close())
-	text := string(shown)
-	require.Contains(t, text, "sleep_task 1/2")
-	require.Contains(t, text, " 50% ")
-	_, result, cleared := strings.Cut(text, "\033[2K\r")
-	require.True(t, cleared, "%q", text)
+	shown, code := s.terminal("", "", "submit", "sleep_task", "-i", "duration=2", "--wait")
+	require.Zero(t, code, shown)
+	require.Contains(t, shown, "sleep_task 1/2")
+	require.Contains(t, shown, " 50% ")
+	_, result, cleared := strings.Cut(shown, "\033[2K\r")
+	require.True(t, cleared, "%q", shown)
 	require.Regexp(t, `^\{"slept":[0-9.]+\}\r\n$`, result)
+
+	shown, code = s.terminal("sleep_task 1/30", "\x03", "submit", "sleep_task", "-i", "duration=30", "--id", "long", "--wait")
+	require.Equal(t, 130, code, shown)
+	require.Contains(t, shown, "task long goes on: lovage wait long")
+	require.Equal(t, "PROGRESS", s.task("long").State)
+}
+
+// terminal runs the command line on a terminal, and types when a text is shown.
+func (s *stack) terminal(when, typed string, args ...string) (shown string, code int) {
+	s.t.Helper()
+	cmd := s.command(args...)
+	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, screen.Close()) }()
+	for buf := make([]byte, 4096); ; {
+		n, err := screen.Read(buf)
+		shown += string(buf[:n])
+		if err != nil { // the program has ended
+			break
+		}
+		if typed != "" && strings.Contains(shown, when) {
+			_, err := io.WriteString(screen, typed)
+			require.NoError(s.t, err)
+			typed = ""
+		}
+	}
+	if exit := new(exec.ExitError); !errors.As(cmd.Wait(), &exit) {
+		return shown, 0
+	}
+	return shown, cmd.ProcessState.ExitCode()
 }
 
 func TestTheCommandLineSubmitsBatches(t *testing.T) {
@@ -187,8 +212,13 @@ func TestTheCommandLineSteersQueuesAndDeadLetters(t *testing.T) {
 	require.Contains(t, s.lovage("dead", "operations", "default").out, "5 sent again")
 	require.Equal(t, 2, s.lovage("dead", "discard", "default", "--all").code, "nobody is there to be asked")
 	require.Zero(t, s.lovage("dead", "discard", "default", "s0", "s1", "--yes").code)
-	got = s.lovage("dead", "discard", "default", "--all", "--yes")
-	require.Contains(t, got.out, "3 discarded", got.err)
+	shown, code := s.terminal("[y/N]", "n\n", "dead", "discard", "default", "--all")
+	require.Equal(t, 3, code, shown)
+	require.Contains(t, shown, "Throw 3 dead letters of queue default away?")
+	shown, code = s.terminal("[y/N]", "y\n", "dead", "discard", "default", "--all")
+	require.Zero(t, code, shown)
+	require.Contains(t, shown, "discard done: 3 discarded")
+	require.Empty(t, s.lovage("dead", "list", "default", "-o", "json").err)
 }
 
 // The script of bash asks the program, and the program the gateway.
@@ -211,4 +241,5 @@ func TestTheCommandLineCompletesWordsInBash(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		require.Equal(t, want, string(out), words)
 	}
+	require.Zero(t, s.lovage("completion", "zsh", "--profile", "none").code, "a shell must start whatever the configuration says")
 }

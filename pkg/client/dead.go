@@ -176,7 +176,8 @@ func (c *Client) Discard(ctx context.Context, queue string, b Bulk) (*Dealt, err
 	return c.bulk(ctx, queue, "discard", b, false)
 }
 
-// Count tells in Matched how many dead letters are meant, and does nothing.
+// Count tells in Matched how many dead letters are meant, up to the limit, and
+// does nothing.
 func (c *Client) Count(ctx context.Context, queue string, b Bulk) (*Dealt, error) {
 	return c.bulk(ctx, queue, "redrive", b, true)
 }

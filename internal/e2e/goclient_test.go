@@ -98,9 +98,10 @@ func TestTheGoClientSubmitsBatches(t *testing.T) {
 	const many = 5000
 	s := newStack(t)
 	s.worker()
+	require.NoError(t, s.client().Pause(t.Context(), "default"))
 	items := func(yield func(client.Envelope) bool) {
 		for i := range many {
-			e := client.Envelope{Task: "sleep_task", Kwargs: map[string]int{"duration": 1}, Options: client.Options{TaskID: fmt.Sprint(i), Countdown: time.Hour}}
+			e := client.Envelope{Task: "sleep_task", Kwargs: map[string]int{"duration": 1}, Options: client.Options{TaskID: fmt.Sprint(i)}}
 			if i == 7 {
 				e.Task = "nobody.knows"
 			}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lovage-mq/lovage/internal/devstack"
@@ -58,15 +57,10 @@ func (s *stack) bury(n int) {
 			Reason: messages.ReasonRetriesExhausted, Error: fmt.Sprintf("Timeout: after %d ms", i), Stack: strings.Repeat("a line of a stack\n", 50),
 			Queue: "default", Attempts: 4, Worker: "w", FirstTime: time.Now(), LastTime: time.Now(),
 		})
-		delete(m.Headers, "stamps") // a map, which the library wants as its own type
-		err = ch.PublishWithContext(s.t.Context(), "", "default.dead", true, false, amqp.Publishing{
-			Headers: m.Headers, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, DeliveryMode: amqp.Persistent,
-			MessageId: m.MessageID, CorrelationId: m.CorrelationID, Body: m.Body,
-		})
-		require.NoError(s.t, err)
+		publishRaw(s.t, ch, "", "default.dead", m)
 	}
 	s.eventually(func() bool {
-		q, err := ch.QueueInspect("default.dead") //nolint:staticcheck // it is what this version has
+		q, err := ch.QueueDeclarePassive("default.dead", true, false, false, false, nil)
 		require.NoError(s.t, err)
 		return q.Messages == n
 	}, "all dead letters are there")

@@ -27,9 +27,7 @@ const (
 	pendingTTL = 7 * 24 * time.Hour
 	// recorderSize is how many records of submissions wait for Redis.
 	recorderSize = 4000
-	// clerkPrefetch is how many rejected messages are handled at a time.
-	clerkPrefetch = 16
-	lease         = 15 * time.Second
+	lease        = 15 * time.Second
 )
 
 // Run serves until ctx ends, finishes the requests in flight, and returns when

@@ -18,6 +18,8 @@ import (
 const strayQueue = "stray"
 
 const (
+	// clerkPrefetch is how many rejected messages are handled at a time.
+	clerkPrefetch = 16
 	// strayPrefetch is how many delayed messages without a queue are in hand.
 	strayPrefetch = 100
 	// strayPause is how long one waits before it is tried again.
@@ -73,7 +75,7 @@ func (c *clerk) run(ctx context.Context) error {
 func (c *clerk) sendOn(ctx context.Context, d *rabbitmq.Delivery) {
 	err := c.publisher.SendOn(ctx, &d.Message)
 	if err != nil {
-		c.log.Warn("a delayed message has no queue yet", zap.String("task_id", d.Message.MessageID), zap.Error(err))
+		c.log.Warn("delayed message not brought to its queue", zap.String("task_id", d.Message.MessageID), zap.Error(err))
 		select {
 		case <-time.After(strayPause):
 			err = c.publisher.SetAside(ctx, &d.Message)

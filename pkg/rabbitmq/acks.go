@@ -3,24 +3,38 @@ package rabbitmq
 import (
 	"runtime"
 	"sync"
+	"time"
+)
 
-	amqp "github.com/rabbitmq/amqp091-go"
+const (
+	// gapWait is how long acks beyond a gap wait for it to close. What takes
+	// longer is a task that runs, and not one whose outcome is about to come.
+	gapWait = 10 * time.Millisecond
+	// gapMany is how many of them are worth the wait.
+	gapMany = 8
 )
 
 // acks settles the deliveries of one channel. What is acked while an earlier ack
 // is being written shares the next write: one ack covers every tag up to the
 // first that is not settled (AMQP 0-9-1, basic.ack, multiple), and what lies
 // beyond that gap is acked singly. Whoever acks first writes for all who come
-// meanwhile, so there is no goroutine to wait for, and nothing is left unwritten
-// once all calls have returned.
+// meanwhile, so there is no goroutine to wait for.
+//
+// To a quorum queue each ack is an entry of its log, however many deliveries it
+// covers. So when there are many beyond a gap that has just come about, they wait
+// for a moment: where tasks end in groups it closes with the next one.
 type acks struct {
 	ch acknowledger
 
 	mu      sync.Mutex
+	written *sync.Cond // writing has become false
 	writing bool
 	low     uint64          // every tag up to here is settled
+	moved   time.Time       // when low last rose
 	beyond  map[uint64]bool // settled tags above low; true is acked and not written
-	pending int             // acked and not written
+	waiting int             // how many of them are true
+	pending bool            // there is something to write
+	late    *time.Timer     // runs while some wait
 }
 
 // acknowledger is the part of a channel that settles.
@@ -29,39 +43,61 @@ type acknowledger interface {
 	Nack(tag uint64, multiple, requeue bool) error
 }
 
-func newAcks(ch *amqp.Channel) *acks { return &acks{ch: ch, beyond: map[uint64]bool{}} }
+func newAcks(ch acknowledger) *acks {
+	a := &acks{ch: ch, moved: time.Now(), beyond: map[uint64]bool{}}
+	a.written = sync.NewCond(&a.mu)
+	return a
+}
 
 // ack settles a delivery. An error means that its channel is gone; nil that the
-// ack is written, or about to be by somebody else.
+// ack is written, or about to be.
 func (a *acks) ack(tag uint64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.beyond[tag] = true
-	a.pending++
+	a.waiting++
+	a.pending = true
 	if a.writing {
 		return nil
 	}
 	a.writing = true
-	defer func() { a.writing = false }()
-	for a.pending > 0 {
+	defer a.wrote()
+	for a.pending {
 		// Those that were settled in the same group come right now.
 		a.mu.Unlock()
 		runtime.Gosched()
 		a.mu.Lock()
-		multiple, single := a.take()
-		a.mu.Unlock()
-		err := a.write(multiple, single)
-		a.mu.Lock()
-		if err != nil {
+		if err := a.write(a.take(false)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// flush writes what waits for a gap to close. It returns when nothing that was
+// acked before is left unwritten.
+func (a *acks) flush() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.writing {
+		a.written.Wait()
+	}
+	a.writing = true
+	defer a.wrote()
+	_ = a.write(a.take(true)) // an error means that the broker delivers them again
+}
+
+func (a *acks) wrote() {
+	a.writing = false
+	a.written.Broadcast()
+}
+
 // take returns what is to be written now: the tag of a multiple ack, 0 for none,
-// and those of single ones. It needs the lock.
-func (a *acks) take() (multiple uint64, single []uint64) {
+// and those of single ones, which may have to wait unless it is for all. It needs
+// the lock.
+func (a *acks) take(all bool) (multiple uint64, single []uint64) {
+	a.pending = false
+	before := a.low
 	for {
 		unwritten, settled := a.beyond[a.low+1]
 		if !settled {
@@ -73,7 +109,22 @@ func (a *acks) take() (multiple uint64, single []uint64) {
 			// The broker wants this very tag to be unsettled, so it is the last
 			// one that is, and not the last one below the gap.
 			multiple = a.low
+			a.waiting--
 		}
+	}
+	if a.low > before {
+		a.moved = time.Now()
+	}
+	if a.late != nil {
+		a.late.Stop()
+		a.late = nil
+	}
+	if a.waiting == 0 {
+		return multiple, nil
+	}
+	if left := gapWait - time.Since(a.moved); left > 0 && a.waiting >= gapMany && !all {
+		a.late = time.AfterFunc(left, a.flush)
+		return multiple, nil
 	}
 	for tag, unwritten := range a.beyond {
 		if unwritten {
@@ -81,11 +132,14 @@ func (a *acks) take() (multiple uint64, single []uint64) {
 			a.beyond[tag] = false
 		}
 	}
-	a.pending = 0
+	a.waiting = 0
 	return multiple, single
 }
 
+// write writes without the lock, which it needs.
 func (a *acks) write(multiple uint64, single []uint64) error {
+	a.mu.Unlock()
+	defer a.mu.Lock()
 	if multiple > 0 {
 		if err := a.ch.Ack(multiple, true); err != nil {
 			return err

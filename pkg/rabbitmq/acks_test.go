@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -72,7 +74,7 @@ func TestAcksSettleEachDeliveryAsAskedFor(t *testing.T) {
 	for round := range 50 {
 		const n = 200
 		l := newLedger(n)
-		a := &acks{ch: l, beyond: map[uint64]bool{}}
+		a := newAcks(l)
 		back := map[uint64]bool{}
 		left := uint64(rand.IntN(n) + 1) // this one is not settled
 		var all sync.WaitGroup
@@ -92,6 +94,7 @@ func TestAcksSettleEachDeliveryAsAskedFor(t *testing.T) {
 			})
 		}
 		all.Wait()
+		a.flush()
 		require.Zero(t, l.refused, "round %d", round)
 		require.Equal(t, map[uint64]bool{left: true}, l.open, "round %d", round)
 		for tag, give := range back {
@@ -106,7 +109,7 @@ func TestAcksThatComeTogetherShareAWrite(t *testing.T) {
 	const n = 100
 	l := newLedger(n)
 	l.hold = make(chan struct{})
-	a := &acks{ch: l, beyond: map[uint64]bool{}}
+	a := newAcks(l)
 	var first sync.WaitGroup
 	first.Go(func() { _ = a.ack(1) })
 	l.hold <- struct{}{} // the first is being written
@@ -123,8 +126,63 @@ func TestAnAckThatCannotBeWrittenSaysSo(t *testing.T) {
 	t.Parallel()
 	l := newLedger(2)
 	l.err = errors.New("closed")
-	a := &acks{ch: l, beyond: map[uint64]bool{}}
+	a := newAcks(l)
 	require.Error(t, a.ack(1))
 	require.Error(t, a.ack(2), "nobody is taken to be writing any more")
 	require.Error(t, a.requeue(3))
+}
+
+// gap acks the first of n deliveries and, while that is written, all but those
+// from the second to the last of the gap.
+func gap(t *testing.T, a *acks, l *ledger, last, n uint64) {
+	t.Helper()
+	l.hold = make(chan struct{})
+	go func() { _ = a.ack(1) }()
+	l.hold <- struct{}{}
+	for tag := last + 1; tag <= n; tag++ {
+		require.NoError(t, a.ack(tag))
+	}
+	close(l.hold)
+	synctest.Wait()
+}
+
+// One ack covers a whole group although the first of it comes last.
+func TestManyAcksBeyondAGapWaitForItToClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		l := newLedger(n)
+		a := newAcks(l)
+		gap(t, a, l, 2, n)
+		require.Equal(t, 1, l.writes)
+		require.NoError(t, a.ack(2))
+		require.Empty(t, l.open)
+		require.Equal(t, 2, l.writes)
+		time.Sleep(2 * gapWait)
+		require.Zero(t, l.refused)
+	})
+}
+
+// A task that runs for long keeps nobody from being acked.
+func TestAcksBeyondAGapDoNotWaitForLong(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]func(*acks){
+		"in time": func(*acks) { time.Sleep(gapWait) },
+		"at once": (*acks).flush,
+		"not few": func(*acks) {},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			last := uint64(2)
+			if name == "not few" {
+				last = 100 - gapMany + 1
+			}
+			l := newLedger(100)
+			a := newAcks(l)
+			gap(t, a, l, last, 100)
+			then(a)
+			synctest.Wait()
+			require.Len(t, l.open, int(last)-1, name)
+			require.Zero(t, l.refused)
+		})
+	}
 }

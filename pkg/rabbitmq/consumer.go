@@ -338,6 +338,9 @@ func (in *intake) stop(ctx context.Context, lines []*line) {
 	}
 	err := in.link.bound(context.WithoutCancel(ctx), in.opts.DialTimeout, func() error {
 		for _, l := range lines {
+			if l.acks != nil {
+				l.acks.flush()
+			}
 			if l.tag == "" {
 				continue
 			}

@@ -184,13 +184,30 @@ func (b *books) revoked(r *messages.Result) {
 	b.finish(messages.Attempt{ID: r.TaskID, Run: r.Run}, r)
 }
 
-func taskKey(id string) string { return "lovage:t:{" + messages.ResultKey(id) + "}" }
+// taskField returns a field of a task record, in its short form or not: see
+// pkg/results/lua/task.lua.
+func (b *books) taskField(id, field string) string {
+	key := "lovage:t:{" + messages.ResultKey(id) + "}"
+	short, err := b.redis.Get(key)
+	if err != nil {
+		return b.redis.HGet(key, field)
+	}
+	names := []string{"lease", "run", "attempt", "owner"}
+	values := strings.Split(short, " ")
+	if len(values) == 3 {
+		names = []string{"run", "attempt", "state"}
+	}
+	if i := slices.Index(names, field); i >= 0 {
+		return values[i]
+	}
+	return ""
+}
 
 // enter is told of a handler that begins. It has to hold the lease, unless its
 // worker was frozen since, and whoever began with this attempt before must have
 // lost his.
 func (b *books) enter(m *modelWorker, t *messages.Task) (*job, *execution) {
-	froze, owner := m.froze(), b.redis.HGet(taskKey(t.ID), "owner")
+	froze, owner := m.froze(), b.taskField(t.ID, "owner")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	j, a := b.jobs[t.ID], t.Attempt()
@@ -312,20 +329,19 @@ func (b *books) closeLetters(j *job, run messages.Attempt, r *messages.Result) {
 
 // closeRecords looks at what is left in the store.
 func (b *books) closeRecords(j *job) {
-	key := taskKey(j.id)
 	ends := b.ends[messages.Attempt{ID: j.id, Run: j.run}]
 	if len(ends) == 0 {
 		return // as was said
 	}
-	if state := b.redis.HGet(key, "state"); state != string(ends[0].result.State) {
+	if state := b.taskField(j.id, "state"); state != string(ends[0].result.State) {
 		b.blame(j.id, "task record in state %q", state)
 	}
 	for _, field := range []string{"owner", "lease", "counted"} {
-		if value := b.redis.HGet(key, field); value != "" {
+		if value := b.taskField(j.id, field); value != "" {
 			b.blame(j.id, "%s %q left", field, value)
 		}
 	}
-	if next := b.redis.HGet(key, "next"); next != "" && !j.abandoned {
+	if next := b.taskField(j.id, "next"); next != "" && !j.abandoned {
 		b.blame(j.id, "next %q left", next)
 	}
 	record, err := b.redis.Get(messages.ResultKey(j.id))

@@ -3,10 +3,13 @@ package delivery_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 // flaw is something that is wrong on purpose, for the test of the test.
@@ -31,7 +34,8 @@ func (h storeHook) bend(cmds []redis.Cmder, answered bool) {
 		script, args := w.scripts[cmd.Args()[1].(string)], cmd.Args()
 		switch {
 		case w.flaw == settlesWithoutToken && script == "settle" && !answered:
-			args[7] = w.redis.HGet(args[4].(string), "owner")
+			id := strings.TrimPrefix(args[3].(string), messages.ResultKey(""))
+			args[7] = w.books.taskField(id, "owner")
 		case w.flaw == runsWhatHasEnded && script == "claim" && answered:
 			attempt := fmt.Sprint(args[4:7]...)
 			if answer := cmd.Val().([]any); answer[0] == "FINAL" && !w.again[attempt] {

@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -495,8 +496,11 @@ func TestPoisonIsConvictedByItsStarts(t *testing.T) {
 // the owner had died: what it does afterwards does not count.
 func (b *bench) abandon(t *messages.Task) {
 	b.t.Helper()
+	record, err := os.ReadFile("../../pkg/results/lua/task.lua")
+	require.NoError(b.t, err)
 	key := "lovage:t:{" + messages.ResultKey(t.ID) + "}"
-	require.NoError(b.t, b.client.HDel(b.t.Context(), key, "owner", "lease").Err())
+	err = b.client.Eval(b.t.Context(), string(record)+"unfold(KEYS[1]) return redis.call('HDEL', KEYS[1], 'owner', 'lease')", []string{key}).Err()
+	require.NoError(b.t, err)
 }
 
 func TestClerkGivesAnOutcomeToWhatTheBrokerRejected(t *testing.T) {

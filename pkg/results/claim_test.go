@@ -369,8 +369,8 @@ func TestAFullRedisLeavesNothingHalfDone(t *testing.T) {
 	claim(t, s, a, "A")
 	require.NoError(t, settle(t, s, a, "A", messages.Success, messages.NextDead))
 	claim(t, s, messages.Attempt{ID: "running"}, "A")
-	before := client.HGetAll(t.Context(), results.TaskKey("t")).Val()
-	running := client.HGetAll(t.Context(), results.TaskKey("running")).Val()
+	before := taskRecord(t, client, "t")
+	running := taskRecord(t, client, "running")
 
 	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	_, err := s.Claim(t.Context(), again, "B", record("t", messages.Started, "B"))
@@ -383,8 +383,8 @@ func TestAFullRedisLeavesNothingHalfDone(t *testing.T) {
 		require.ErrorIs(t, err, messages.ErrStoreUnavailable)
 	}
 	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
-	require.Equal(t, before, client.HGetAll(t.Context(), results.TaskKey("t")).Val())
-	require.Equal(t, running, client.HGetAll(t.Context(), results.TaskKey("running")).Val())
+	require.Equal(t, before, taskRecord(t, client, "t"))
+	require.Equal(t, running, taskRecord(t, client, "running"))
 	require.Equal(t, messages.Started, state(t, s, "running"))
 	require.Equal(t, messages.VerdictRun, claim(t, s, again, "B").Verdict)
 }

@@ -22,3 +22,6 @@ func (w *Watcher) SetPulse(d time.Duration) { w.pulse = d }
 
 // Down reports whether there is no connection.
 func (w *Watcher) Down() bool { return w.down.Load() }
+
+// TaskLua makes a hash of the task record: see lua/task.lua.
+func TaskLua() string { return taskLua }

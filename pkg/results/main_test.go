@@ -142,15 +142,43 @@ func settle(t *testing.T, s *results.Store, a messages.Attempt, token string, st
 	})
 }
 
+// unfold makes a hash of a task record.
+func unfold(t *testing.T, client redis.UniversalClient, key string) {
+	t.Helper()
+	err := client.Eval(t.Context(), results.TaskLua()+"unfold(KEYS[1])", []string{key}).Err()
+	require.NoError(t, ignoreNil(err))
+}
+
+func ignoreNil(err error) error {
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
+}
+
+// taskRecord returns the fields of a task record and leaves it as it is.
+func taskRecord(t *testing.T, client redis.UniversalClient, id string) map[string]string {
+	t.Helper()
+	const seen = "seen"
+	require.NoError(t, client.Copy(t.Context(), results.TaskKey(id), seen, 0, true).Err())
+	unfold(t, client, seen)
+	fields, err := client.HGetAll(t.Context(), seen).Result()
+	require.NoError(t, err)
+	require.NoError(t, client.Del(t.Context(), seen).Err())
+	return fields
+}
+
 // expireLease makes the present owner's lease end now.
 func expireLease(t *testing.T, client redis.UniversalClient, id string) {
 	t.Helper()
+	unfold(t, client, results.TaskKey(id))
 	require.NoError(t, client.HSet(t.Context(), results.TaskKey(id), "lease", 1).Err())
 }
 
 // cancelTask does what a cancellation writes.
 func cancelTask(t *testing.T, client redis.UniversalClient, id string) {
 	t.Helper()
+	unfold(t, client, results.TaskKey(id))
 	require.NoError(t, client.HSet(t.Context(), results.TaskKey(id), "cancel", 1).Err())
 }
 

@@ -11,6 +11,11 @@ import (
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
+// taskLua stands before the scripts that read the task record.
+//
+//go:embed lua/task.lua
+var taskLua string
+
 //go:embed lua/claim.lua
 var claimLua string
 
@@ -71,16 +76,16 @@ type scripts struct {
 
 func newScripts() scripts {
 	return scripts{
-		claim:    redis.NewScript(claimLua),
-		begin:    redis.NewScript(beginLua),
-		renew:    redis.NewScript(renewLua),
-		release:  redis.NewScript(releaseLua),
-		progress: redis.NewScript(progressLua),
-		settle:   redis.NewScript(settleLua),
-		done:     redis.NewScript(doneLua),
+		claim:    redis.NewScript(taskLua + claimLua),
+		begin:    redis.NewScript(taskLua + beginLua),
+		renew:    redis.NewScript(taskLua + renewLua),
+		release:  redis.NewScript(taskLua + releaseLua),
+		progress: redis.NewScript(taskLua + progressLua),
+		settle:   redis.NewScript(taskLua + settleLua),
+		done:     redis.NewScript(taskLua + doneLua),
 		forget:   redis.NewScript(forgetLua),
-		cancel:   redis.NewScript(cancelLua),
-		restart:  redis.NewScript(restartLua),
+		cancel:   redis.NewScript(taskLua + cancelLua),
+		restart:  redis.NewScript(taskLua + restartLua),
 
 		reserveKey:  redis.NewScript(reserveKeyLua),
 		completeKey: redis.NewScript(completeKeyLua),

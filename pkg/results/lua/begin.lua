@@ -7,6 +7,7 @@
 -- ARGV: run, attempt, token, lease ms
 -- Answers OK or LOST.
 local t = KEYS[2]
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'counted', 'starts')
 if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
   return 'LOST'
@@ -15,7 +16,6 @@ local starts = tonumber(f[5] or 0)
 if not f[4] then
   starts = starts + 1
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 redis.call('HSET', t, 'starts', starts, 'counted', '1', 'lease', now + tonumber(ARGV[4]))
 return 'OK'

@@ -11,13 +11,13 @@
 -- record, run, attempt, channel of cancellations, id
 -- Answers CHANGED (since it was seen), ENDED, RUNNING or REVOKED.
 local m, t = KEYS[1], KEYS[2]
+unfold(t)
 local ttl = tonumber(ARGV[4])
 local f = redis.call('HMGET', t, 'owner', 'lease', 'state')
 if f[3] then
   return 'ENDED'
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 if f[1] and tonumber(f[2] or 0) > now then
   redis.call('HSET', t, 'cancel', '1')
   if redis.call('PTTL', t) < ttl then

@@ -18,6 +18,14 @@ local m, t = KEYS[1], KEYS[2]
 local run, attempt, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local lease, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 
+-- Of most tasks nobody has heard.
+local now = clock()
+local short = string.format('%d %s %s %s', now + lease, ARGV[1], ARGV[2], token)
+if redis.call('SET', t, short, 'NX', 'PX', ttl) then
+  return {'RUN', 1, 0, '', ''}
+end
+
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'lease', 'starts',
   'counted', 'cancel', 'state', 'next', 'outcome')
 local seen_run, seen_attempt = tonumber(f[1] or run), tonumber(f[2] or attempt)
@@ -48,8 +56,6 @@ if run > seen_run or attempt > seen_attempt then
   owner, starts, counted = false, 0, false
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A live owner hears of a cancellation by its renewal and settles it itself:
 -- nobody is told REVOKED while the handler still runs.
 if owner and owner ~= token and until_ms > now then
@@ -70,19 +76,15 @@ if counted then
   fields[#fields + 1], fields[#fields + 2] = 'counted', counted
 end
 redis.call('HSET', t, unpack(fields))
--- Whoever cancels may be the first to write.
-local known = f[1] or f[7] or f[8]
-if known then
-  -- That it arrived proves that it was published.
-  redis.call('HDEL', t, 'state', 'next', 'outcome')
-  if not counted then
-    redis.call('HDEL', t, 'counted')
-  end
-  if not cancel then
-    redis.call('HDEL', t, 'cancel')
-  end
+-- That it arrived proves that it was published.
+redis.call('HDEL', t, 'state', 'next', 'outcome')
+if not counted then
+  redis.call('HDEL', t, 'counted')
 end
-if not known or redis.call('PTTL', t) < ttl then
+if not cancel then
+  redis.call('HDEL', t, 'cancel')
+end
+if redis.call('PTTL', t) < ttl then
   redis.call('PEXPIRE', t, ttl)
 end
 

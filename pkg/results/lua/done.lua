@@ -6,6 +6,7 @@
 -- ARGV: run, attempt
 -- Answers OK.
 local t = KEYS[2]
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'state')
 if f[1] ~= ARGV[1] then
   return 'OK'

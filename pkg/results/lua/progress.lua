@@ -7,6 +7,7 @@
 -- ARGV: run, attempt, token, record, TTL ms
 -- Answers OK or LOST.
 local m, t = KEYS[1], KEYS[2]
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'state')
 if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] or f[4] then
   return 'LOST'

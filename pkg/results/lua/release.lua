@@ -8,6 +8,7 @@
 -- ARGV: run, attempt, token
 -- Answers OK or LOST.
 local t = KEYS[2]
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'counted', 'starts')
 if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
   return 'LOST'

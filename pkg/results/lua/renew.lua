@@ -8,12 +8,12 @@
 -- ARGV: run, attempt, token, lease ms, TTL ms
 -- Answers HELD, LOST or CANCELLED (held, and to be revoked).
 local m, t = KEYS[1], KEYS[2]
+unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'cancel')
 if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
   return 'LOST'
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 redis.call('HSET', t, 'lease', now + tonumber(ARGV[4]))
 local ttl = tonumber(ARGV[5])
 if redis.call('PTTL', t) < ttl / 2 then

@@ -9,6 +9,7 @@
 -- Answers OK (also when this run has begun and not ended: publish it again),
 -- SUPERSEDED (it has ended, or a later one has begun) or RUNNING.
 local m, t = KEYS[1], KEYS[2]
+unfold(t)
 local run, record, ttl = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local f = redis.call('HMGET', t, 'run', 'state', 'owner', 'lease')
 local seen = tonumber(f[1] or 0)
@@ -18,8 +19,7 @@ end
 if seen == run and run > 0 then
   return 'OK'
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 if f[3] and tonumber(f[4] or 0) > now then
   return 'RUNNING'
 end

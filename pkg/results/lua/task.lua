@@ -1,0 +1,34 @@
+-- This stands before every script that reads the task record.
+--
+-- The record is a hash. Most tasks need little of it: they are claimed once and
+-- end, so a first claim and its final state are one value each, which costs a
+-- third of the hash and of its expiry:
+--
+--   <lease> <run> <attempt> <token>   claimed, started once
+--   <run> <attempt> <state>           ended after that
+
+-- clock is the time in milliseconds, which leases are told in.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- unfold makes a hash of a record that is a value.
+local function unfold(t)
+  if redis.call('TYPE', t).ok ~= 'string' then
+    return
+  end
+  local short, left = redis.call('GET', t), redis.call('PTTL', t)
+  redis.call('SET', t, short, 'PX', left) -- is refused when the memory is full, DEL is not
+  redis.call('DEL', t)
+  local lease, run, attempt, token = string.match(short, '^(%d+) (%d+) (%d+) (.*)$')
+  if lease then
+    redis.call('HSET', t, 'run', run, 'attempt', attempt, 'owner', token, 'lease', lease, 'starts', 1, 'counted', '1')
+  else
+    local state
+    run, attempt, state = string.match(short, '^(%d+) (%d+) (%u+)$')
+    redis.call('HSET', t, 'run', run, 'attempt', attempt, 'starts', 1, 'state', state)
+  end
+  redis.call('PEXPIRE', t, left)
+end
+

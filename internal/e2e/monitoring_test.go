@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,9 +23,7 @@ func TestRulesAndDashboardAskForWhatThereIs(t *testing.T) {
 	s, w := busyStack(t)
 	there := map[string]*dto.MetricFamily{}
 	for _, families := range s.exported(w) {
-		for name, f := range families {
-			there[name] = f
-		}
+		maps.Copy(there, families)
 	}
 	asked := map[string]string{}
 	for name, expr := range ruleExpressions(t) {

@@ -118,8 +118,9 @@ verify: ## Check that the README's promises and docs/reliability.md name tests t
 	go run ./internal/promises README.md docs/reliability.md
 
 .PHONY: manifests
-manifests: ## Render deploy/k8s and check it against the schemas, without a cluster
+manifests: ## Check deploy/k8s and docker-compose.yaml against their schemas, without a cluster
 	cd deploy/k8s/validate && go vet ./... && go test -count=1 ./...
+	cd deploy/docker/validate && go vet ./... && go test -count=1 ./...
 
 .PHONY: vuln
 vuln: $(DEVSTACK) ## Look for known vulnerabilities in what we call

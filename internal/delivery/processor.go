@@ -71,7 +71,7 @@ type Handler func(ctx context.Context, t *messages.Task, progress ProgressFunc) 
 type ProgressFunc func(ctx context.Context, p messages.ProgressInfo) error
 
 // Options configure a [Processor]. All fields but GuardAfter, StartedAfter,
-// Cancelled and Metrics are required.
+// Cancelled, Metrics and Tasks are required.
 type Options struct {
 	Store     *results.Store
 	Publisher Publisher
@@ -90,8 +90,10 @@ type Options struct {
 	// Without it a cancellation is heard of when leases are renewed.
 	Cancelled <-chan struct{}
 	// Metrics receives what is counted: what claims were answered, leases that
-	// were lost and deliveries that were exchanged; nil for nobody.
+	// were lost, deliveries that were exchanged, dead letters, and attempts of the
+	// kinds of tasks in Tasks; nil for nobody.
 	Metrics prometheus.Registerer
+	Tasks   []string
 	Log     *zap.Logger
 }
 
@@ -108,7 +110,7 @@ type Processor struct {
 // New returns a processor. Its leases are renewed while Run runs.
 func New(o Options) *Processor {
 	return &Processor{
-		opts: o, metrics: newMetrics(o.Metrics),
+		opts: o, metrics: newMetrics(o.Metrics, o.Tasks),
 		leases: newLeases(o.Store, o.Lease/3, o.Cancelled, o.Log), gate: semaphore.NewWeighted(whole),
 	}
 }
@@ -199,6 +201,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 			continue
 		}
 		if err == nil {
+			p.metrics.of(t.Name).settled(o.State)
 			p.finish(ctx, t, o.next(), r)
 		}
 		return
@@ -247,7 +250,7 @@ func (p *Processor) attempt(ctx, work context.Context, t *task, handle Handler) 
 	defer p.guard(ctx, t)()
 	say := newAnnouncement(p, t)
 	defer say.begin(ctx)()
-	return interrupted(work, handle(work, t.Task, say.progress))
+	return interrupted(work, p.metrics.of(t.Name).run(work, t, handle, say.progress))
 }
 
 // enter waits at the gate. A suspect does not wait long: as long as it does,
@@ -336,6 +339,7 @@ func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
 		t.log.Error("dead letter not published, the delivery stays with the broker", zap.Error(err))
 		return
 	}
+	p.metrics.died(o.Reason)
 	p.ack(t)
 	if t.ID != "" {
 		_ = p.persist(ctx, t.log, "clear successor", func(ctx context.Context) error {

@@ -75,10 +75,15 @@ func (p *Processor) deadLetter(ctx context.Context, t *task, r *messages.Result)
 	if err != nil {
 		return err
 	}
-	messages.EncodeDeadLetter(m, p.letter(t, r))
-	return p.publish(ctx, t.log, func(ctx context.Context) error {
+	letter := p.letter(t, r)
+	messages.EncodeDeadLetter(m, letter)
+	err = p.publish(ctx, t.log, func(ctx context.Context) error {
 		return p.opts.Publisher.DeadLetter(ctx, t.Queue, m)
 	})
+	if err == nil {
+		p.metrics.died(letter.Reason)
+	}
+	return err
 }
 
 // copyLater replaces the delivery by a copy that arrives at a time. A delivery

@@ -59,7 +59,8 @@ func TestComposeFileKeepsItsPromises(t *testing.T) {
 		for _, volume := range s.Volumes {
 			from, _, _ := strings.Cut(volume, ":")
 			if strings.HasPrefix(from, "./") {
-				require.FileExists(t, filepath.Join(root, from))
+				_, err := os.Stat(filepath.Join(root, from))
+				require.NoError(t, err, name)
 			} else {
 				require.Contains(t, c.Volumes, from)
 			}
@@ -82,6 +83,41 @@ func TestComposeFileKeepsItsPromises(t *testing.T) {
 	require.Equal(t, "localhost,127.0.0.1", c.Services["gateway"].Environment["LOVAGE_ALLOWED_HOSTS"])
 	redis := strings.Join(c.Services["redis"].Command, " ")
 	require.Contains(t, redis, "--appendonly yes --appendfsync always --maxmemory-policy noeviction")
+}
+
+// Prometheus asks each program where compose lets it listen.
+func TestPrometheusAsksWhereComposeLetsThemListen(t *testing.T) {
+	t.Parallel()
+	var c composeFile
+	require.NoError(t, yaml.Unmarshal([]byte(source(t, "docker-compose.yaml")), &c))
+	var p struct {
+		ScrapeConfigs []struct {
+			JobName       string                       `yaml:"job_name"`
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+			DNS           []struct {
+				Names []string
+				Port  string
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(source(t, "deploy/prometheus/prometheus.yml")), &p))
+	asked := map[string]string{}
+	for _, s := range p.ScrapeConfigs {
+		for _, fixed := range s.StaticConfigs {
+			name, port, _ := strings.Cut(fixed.Targets[0], ":")
+			asked[name] = port
+		}
+		for _, found := range s.DNS {
+			asked[found.Names[0]] = found.Port
+		}
+	}
+	for name, at := range map[string]string{
+		"gateway": c.Services["gateway"].Environment["LOVAGE_LISTEN"], "worker": c.Services["worker"].Environment["LOVAGE_METRICS_LISTEN"],
+	} {
+		require.Equal(t, "0.0.0.0:"+asked[name], at, name)
+	}
+	require.Contains(t, c.Services, "rabbitmq")
+	require.Equal(t, "15692", asked["rabbitmq"], "that of its plugin")
 }
 
 func duration(t *testing.T, s string) time.Duration {

@@ -12,9 +12,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// serveProfiles serves /debug/pprof on addr until ctx ends. Profiles show what
-// a program holds in memory, so addr has to be a loopback address.
-func serveProfiles(ctx context.Context, addr string, log *zap.Logger) error {
+// serveProfiles serves /debug/pprof and /log-level on addr until ctx ends. Profiles
+// show what a program holds in memory, so addr has to be a loopback address.
+func serveProfiles(ctx context.Context, addr string, level zap.AtomicLevel, log *zap.Logger) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_PPROF_LISTEN: %w", err)
@@ -33,6 +33,7 @@ func serveProfiles(ctx context.Context, addr string, log *zap.Logger) error {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.Handle("/log-level", level)
 	log.Info("profiles are served", zap.Stringer("address", listener.Addr()))
 	return Serve(ctx, listener, mux)
 }

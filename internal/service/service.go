@@ -38,29 +38,30 @@ type Options struct {
 	PprofListen string `name:"pprof-listen" env:"LOVAGE_PPROF_LISTEN" help:"Loopback address that serves Go profiles under /debug/pprof; none by default."`
 }
 
-// Logger builds the logger. Nothing is sampled: a line that is missing under
-// load is missed most.
-func (o Options) Logger() (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(o.LogLevel)
+// logger builds the logger, and the level that it has for now. Nothing is sampled:
+// a line that is missing under load is missed most.
+func (o Options) logger() (*zap.Logger, zap.AtomicLevel, error) {
+	level, err := zap.ParseAtomicLevel(o.LogLevel)
 	if err != nil {
-		return nil, fmt.Errorf("log level: %w", err)
+		return nil, level, fmt.Errorf("LOVAGE_LOG_LEVEL: %w", err)
 	}
 	cfg := zap.NewProductionConfig()
 	if o.LogFormat == "console" {
 		cfg = zap.NewDevelopmentConfig()
 		cfg.Development = false
 	}
-	cfg.Level = zap.NewAtomicLevelAt(level)
+	cfg.Level = level
 	cfg.Sampling = nil
 	cfg.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	cfg.DisableStacktrace = true
-	return cfg.Build()
+	log, err := cfg.Build()
+	return log, level, err
 }
 
 // Run runs a program until SIGINT or SIGTERM and returns its exit code. A
 // second signal ends it at once.
 func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
-	log, err := o.Logger()
+	log, level, err := o.logger()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
@@ -73,7 +74,8 @@ func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // back to the default: the next signal kills
-	err = o.run(ctx, run, log)
+	defer switchLevel(level, log)()
+	err = o.run(ctx, run, level, log)
 	if err != nil {
 		log.Error("stopped with an error", zap.Error(err))
 	}
@@ -85,13 +87,13 @@ func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 }
 
 // run runs a program, with its profiles beside it.
-func (o Options) run(ctx context.Context, program func(context.Context, *zap.Logger) error, log *zap.Logger) error {
+func (o Options) run(ctx context.Context, program func(context.Context, *zap.Logger) error, level zap.AtomicLevel, log *zap.Logger) error {
 	if o.PprofListen == "" {
 		return program(ctx, log)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error { return serveProfiles(ctx, o.PprofListen, log) })
+	g.Go(func() error { return serveProfiles(ctx, o.PprofListen, level, log) })
 	g.Go(func() error {
 		defer stop()
 		return program(ctx, log)

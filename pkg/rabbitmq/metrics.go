@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lovage-mq/lovage/internal/histogram"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -43,10 +44,8 @@ func newMetrics(p *Publisher, r prometheus.Registerer) *metrics {
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lovage_publish_total", Help: "Publishes by outcome.",
 		}, []string{"outcome"}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "lovage_publish_seconds", Help: "Time from the call to the broker's confirm.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5},
-		}),
+		latency: prometheus.NewHistogram(histogram.Opts("lovage_publish_seconds", "Time from the call to the broker's confirm.",
+			.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5)),
 		reconnects: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lovage_broker_connections_total", Help: "Connections that the publisher has opened.",
 		}),

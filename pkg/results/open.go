@@ -41,6 +41,12 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(opts), nil
 }
 
+// CheckURL says what is wrong with a URL for [Open], without its password.
+func CheckURL(rawURL string) error {
+	_, err := parse(rawURL)
+	return err
+}
+
 // parse turns a URL of Open into options.
 func parse(rawURL string) (*redis.UniversalOptions, error) {
 	first, addrs, err := splitHosts(rawURL)

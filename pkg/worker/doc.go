@@ -76,8 +76,8 @@
 // # Middleware
 //
 // What every task needs goes into [Options].Middleware: a function around the
-// handlers, which sees each attempt begin and end. [Trace], [Log], [Measure] and
-// [Recover] come with the package; write your own for whatever else there is:
+// handlers, which sees each attempt begin and end. [Trace], [Log] and [Recover]
+// come with the package; write your own for whatever else there is:
 //
 //	func tenant(next worker.Func) worker.Func {
 //		return func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -65,36 +64,6 @@ func Log() Middleware {
 				Logger(ctx).Warn("attempt failed", took, zap.Error(err))
 			} else {
 				Logger(ctx).Info("attempt succeeded", took)
-			}
-			return value, err
-		}
-	}
-}
-
-// Measure counts attempts and their seconds by task and outcome ("success" or
-// "error") in lovage_task_attempt_seconds, and those at work in
-// lovage_task_attempts_running. It panics when r has such metrics already.
-func Measure(r prometheus.Registerer) Middleware {
-	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "lovage_task_attempt_seconds", Help: "How long an attempt of a task took.",
-		Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800, 3600},
-	}, []string{"task", "outcome"})
-	running := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "lovage_task_attempts_running", Help: "Attempts that run now.",
-	}, []string{"task"})
-	r.MustRegister(took, running)
-	return func(next Func) Func {
-		return func(ctx context.Context, t *messages.Task) (json.RawMessage, error) {
-			now := running.WithLabelValues(t.Name)
-			now.Inc()
-			begun, outcome := time.Now(), "error" // also when it panics
-			defer func() {
-				now.Dec()
-				took.WithLabelValues(t.Name, outcome).Observe(time.Since(begun).Seconds())
-			}()
-			value, err := next(ctx, t)
-			if err == nil {
-				outcome = "success"
 			}
 			return value, err
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -60,31 +59,4 @@ func TestLogWritesALineAnAttempt(t *testing.T) {
 		require.Contains(t, line.ContextMap(), "took")
 	}
 	require.Equal(t, []string{"info attempt succeeded", "warn attempt failed", "warn attempt failed"}, said)
-}
-
-func TestMeasureCountsAttemptsByOutcome(t *testing.T) {
-	t.Parallel()
-	r := prometheus.NewRegistry()
-	m := worker.Measure(r)
-	_, _ = attempt(t, nil, succeeds, m)
-	_, _ = attempt(t, nil, fails, m)
-	require.Panics(t, func() { _, _ = attempt(t, nil, panics, m) })
-	families, err := r.Gather()
-	require.NoError(t, err)
-	counts := map[string]uint64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			if family.GetName() == "lovage_task_attempts_running" {
-				require.Zero(t, metric.GetGauge().GetValue())
-				continue
-			}
-			for _, label := range metric.GetLabel() {
-				if label.GetName() == "outcome" {
-					counts[label.GetValue()] += metric.GetHistogram().GetSampleCount()
-				}
-			}
-		}
-	}
-	require.Len(t, families, 2)
-	require.Equal(t, map[string]uint64{"success": 1, "error": 2}, counts)
 }

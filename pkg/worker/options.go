@@ -92,9 +92,9 @@ type Options struct {
 	Name string
 	// Middleware is put around every handler, the first one outermost.
 	Middleware []Middleware
-	// Metrics receives what the worker counts when it runs: what became of
-	// deliveries, leases that were lost, and what it publishes. It must not have
-	// the metrics of another worker. Nil for nobody; see also [Measure].
+	// Metrics receives what the worker counts when it runs: attempts, their
+	// outcomes and their times by task, slots, what became of deliveries, and what
+	// it publishes. It must not have the metrics of another worker. Nil for nobody.
 	Metrics prometheus.Registerer
 	// Log receives what the worker has to say; nil for nothing.
 	Log *zap.Logger

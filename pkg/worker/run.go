@@ -80,6 +80,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		Passive: w.opts.Passive, Name: "lovage worker " + w.Name(), Log: w.log,
 	})
 	w.engine.Store(e)
+	e.show(w.opts.Metrics)
 	return errors.Join(e.run(ctx), client.Close())
 }
 
@@ -142,7 +143,7 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 	cancelled, _ := watcher.WatchCancellations()
 	e.processor = delivery.New(delivery.Options{
 		Store: store, Publisher: e.publisher, Worker: w.Name(), Lease: w.opts.Lease, GuardAfter: w.guardAfter(),
-		Cancelled: cancelled, Metrics: w.opts.Metrics, Log: w.log,
+		Cancelled: cancelled, Metrics: w.opts.Metrics, Tasks: w.Tasks(), Log: w.log,
 	})
 	return e
 }

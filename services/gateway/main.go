@@ -3,10 +3,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
-	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/internal/service"
@@ -16,6 +16,8 @@ import (
 type cli struct {
 	service.Options
 	app.Config
+	PrintConfig bool `help:"Print the settings that are in force, with secrets hidden, say what is wrong with them, and end."`
+
 	Serve  struct{} `cmd:"" default:"1" help:"Serve the HTTP API until SIGTERM (the default)."`
 	Health struct{} `cmd:"" help:"Exit with 0 when the gateway that listens on --listen is alive, else with 1."`
 }
@@ -24,13 +26,19 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	var c cli
-	k := kong.Parse(&c, kong.Name("gateway"), kong.Description("Lovage's HTTP API: durable background tasks."))
-	if k.Command() == "health" {
-		if err := service.Healthy(context.Background(), c.Listen); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
+	command, err := service.Parse(&c, "gateway", "Lovage's HTTP API: durable background tasks.", os.Args[1:])
+	switch {
+	case c.PrintConfig:
+		err = errors.Join(service.PrintConfig(os.Stdout, &c), err)
+	case err != nil:
+	case command == "health":
+		err = service.Healthy(context.Background(), c.Listen)
+	default:
+		return c.Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
 	}
-	return c.Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }

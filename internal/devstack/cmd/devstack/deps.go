@@ -28,12 +28,13 @@ func serverDependencies() []dependency {
 }
 
 // testDependencies are what the tests need beyond that: Celery as the other side
-// of the wire, for the Python of the distribution, and a C compiler for the race
-// detector.
+// of the wire, for the Python of the distribution, a C compiler for the race
+// detector, and promtool for the alert rules.
 func testDependencies() []dependency {
 	return []dependency{
 		{[]string{"python3-celery", "python3-redis"}, succeeds("/usr/bin/python3", "-c", "import celery, redis")},
 		{[]string{"gcc", "libc6-dev"}, succeeds("gcc", "--version")},
+		{[]string{"prometheus"}, succeeds("promtool", "--version")},
 	}
 }
 

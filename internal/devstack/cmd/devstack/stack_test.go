@@ -152,7 +152,8 @@ func TestUpDownUpClean(t *testing.T) {
 
 	sourced, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", ". "+s.run("env")+" && env").Output()
 	require.NoError(t, err)
-	for _, line := range append(env, "LOVAGE_WORKER_URL=http://127.0.0.1:"+strconv.Itoa(st.Ports.Worker)) {
+	worker := "http://127.0.0.1:" + strconv.Itoa(st.Ports.Worker)
+	for _, line := range append(env, "LOVAGE_WORKER_URL="+worker, "LOVAGE_METRICS_URL="+worker+"/metrics") {
 		require.Contains(t, string(sourced), line+"\n", "exported by sourcing .run/env")
 	}
 

@@ -154,7 +154,8 @@ func (s *state) environment() []string {
 func (s *state) writeEnvironment() error {
 	lines := s.environment()
 	if !s.Docker {
-		lines = append(lines, fmt.Sprint("LOVAGE_WORKER_URL=http://127.0.0.1:", s.ports().Worker))
+		worker := fmt.Sprint("http://127.0.0.1:", s.ports().Worker)
+		lines = append(lines, "LOVAGE_WORKER_URL="+worker, "LOVAGE_METRICS_URL="+worker+"/metrics")
 	}
 	export := []string{"export"}
 	for _, line := range lines {

@@ -264,6 +264,7 @@ func New(o Options) (*API, error) {
 		return nil, err
 	}
 	a.catalog = newCatalog(a.opts, static)
+	a.catalog.show(o.Metrics)
 	a.handler = a.middleware(e)
 	return a, nil
 }

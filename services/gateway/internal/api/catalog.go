@@ -127,6 +127,18 @@ func (c *catalog) refresh(ctx context.Context, age time.Duration) {
 	c.take(entries)
 }
 
+// redis says how Redis is, as far as the catalog knows: up, down, or unknown
+// before its first answer.
+func (c *catalog) redis() string {
+	switch {
+	case c.failing.Load():
+		return "down"
+	case c.current.Load() == nil:
+		return "unknown"
+	}
+	return "up"
+}
+
 // take makes a new snapshot when something has changed.
 func (c *catalog) take(entries []messages.CatalogEntry) {
 	entries = slices.Clone(entries)

@@ -34,14 +34,9 @@ func (a *API) live(context.Context, *call) (*reply, error) {
 // dependency, the outage of that becomes an outage of everything. It waits for
 // nobody.
 func (a *API) ready(context.Context, *call) (*reply, error) {
-	h := health{Status: "ok", RabbitMQ: a.opts.Publisher.State(), Redis: "up", Catalog: "missing"}
-	if a.catalog.failing.Load() {
-		h.Redis = "down"
-	}
+	h := health{Status: "ok", RabbitMQ: a.opts.Publisher.State(), Redis: a.catalog.redis(), Catalog: "missing"}
 	if s := a.catalog.current.Load(); s != nil {
 		h.Catalog, h.Tasks = "loaded", len(s.names)
-	} else if !a.catalog.failing.Load() {
-		h.Redis = "unknown"
 	}
 	status := http.StatusOK
 	select {

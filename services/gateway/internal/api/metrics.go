@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lovage-mq/lovage/internal/histogram"
 )
 
 // metrics are what the API counts. Labels come from fixed lists: routes,
@@ -27,10 +29,8 @@ type answerKind struct {
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "lovage_http_request_seconds", Help: "Time to answer a request.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"route", "method", "code"}),
+		requests: prometheus.NewHistogramVec(histogram.Opts("lovage_http_request_seconds", "Time to answer a request.",
+			.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10), []string{"route", "method", "code"}),
 		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lovage_submissions_total", Help: "Submissions by outcome: accepted, or the problem they were answered with.",
 		}, []string{"outcome"}),
@@ -55,6 +55,21 @@ func (l *limiter) show(r prometheus.Registerer) {
 			Name: "lovage_submissions_in_flight", Help: "Submissions of the last two seconds that wait for the broker's word; items of batches do not count.",
 		}, func() float64 { _, inFlight := l.state(); return float64(inFlight) }),
 	)
+}
+
+// show lets it be seen whether Redis answers.
+func (c *catalog) show(r prometheus.Registerer) {
+	if r == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lovage_redis_up", Help: "1 while Redis answers, else 0.",
+	}, func() float64 {
+		if c.redis() == "up" {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // accepted is the outcome of a submission without a problem.

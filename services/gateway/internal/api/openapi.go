@@ -29,6 +29,8 @@ const (
 		"Errors are application/problem+json with a stable type and say whether a retry can help."
 )
 
+//go:generate env LOVAGE_GENERATE=true go test -count=1 -run=^TestReferenceIsTheDocumentAndBreaksNobody$ .
+
 // openAPI is the document about the fixed routes, taken apart so that the tasks
 // of the catalog can be put in.
 type openAPI struct {

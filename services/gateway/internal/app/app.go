@@ -73,7 +73,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
 	}, func() float64 { return float64(recorder.Dropped()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
-	clerk := newClerk(store, publisher, broker)
+	clerk := newClerk(store, publisher, broker, registry)
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,

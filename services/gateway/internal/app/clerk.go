@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/internal/delivery"
@@ -37,7 +38,7 @@ type clerk struct {
 	log       *zap.Logger
 }
 
-func newClerk(store *results.Store, publisher *rabbitmq.Publisher, o rabbitmq.Options) *clerk {
+func newClerk(store *results.Store, publisher *rabbitmq.Publisher, o rabbitmq.Options, metrics prometheus.Registerer) *clerk {
 	o.Name += " clerk"
 	return &clerk{
 		consumer: rabbitmq.NewConsumer(rabbitmq.ConsumerOptions{
@@ -48,7 +49,7 @@ func newClerk(store *results.Store, publisher *rabbitmq.Publisher, o rabbitmq.Op
 		}),
 		publisher: publisher, log: o.Log,
 		processor: delivery.New(delivery.Options{
-			Store: store, Publisher: publisher, Worker: o.Name, Lease: lease, Log: o.Log,
+			Store: store, Publisher: publisher, Worker: o.Name, Lease: lease, Metrics: metrics, Log: o.Log,
 		}),
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
+	"github.com/lovage-mq/lovage/pkg/results"
 )
 
 const (
@@ -16,6 +18,8 @@ const (
 	// mostInFlight bounds LOVAGE_MAX_IN_FLIGHT: each may cost 35 kB.
 	mostInFlight = 100_000
 )
+
+//go:generate env LOVAGE_GENERATE=true go test -count=1 -run=^TestDocumentationHasEverySetting$ .
 
 // Config is everything that can be set, by flag or by environment variable.
 type Config struct {
@@ -64,11 +68,23 @@ func (c Config) Validate() error {
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("LOVAGE_MAX_CONNECTIONS: must be at least 1, is %d", c.MaxConnections))
 	}
-	errs = append(errs, c.checkDepths()...)
+	errs = append(errs, c.checkServers(), errors.Join(c.checkDepths()...))
 	for _, q := range c.ForeignQueues {
 		if err := messages.ValidQueue(q); err != nil {
 			errs = append(errs, fmt.Errorf("LOVAGE_FOREIGN_QUEUES: %w", err))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkServers looks at the addresses without asking anybody.
+func (c Config) checkServers() error {
+	var errs []error
+	if _, err := rabbitmq.SplitURLs(c.AMQPURL); err != nil && c.AMQPURLFile == "" {
+		errs = append(errs, fmt.Errorf("LOVAGE_AMQP_URL: %w", err))
+	}
+	if err := results.CheckURL(c.RedisURL); err != nil {
+		errs = append(errs, fmt.Errorf("LOVAGE_REDIS_URL: %w", err))
 	}
 	return errors.Join(errs...)
 }

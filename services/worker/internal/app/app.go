@@ -20,9 +20,13 @@ import (
 
 	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/rabbitmq"
+	"github.com/lovage-mq/lovage/pkg/results"
 	"github.com/lovage-mq/lovage/pkg/worker"
 	"github.com/lovage-mq/lovage/services/worker/internal/tasks"
 )
+
+//go:generate env LOVAGE_GENERATE=true go test -count=1 -run=^TestDocumentationHasEverySetting$ .
 
 // Config is everything that can be set, by flag or by environment variable.
 type Config struct {
@@ -73,6 +77,12 @@ func (c Config) Validate() error {
 	}
 	if c.CompressAbove < 0 {
 		errs = append(errs, fmt.Errorf("LOVAGE_COMPRESS_ABOVE: must not be negative, is %d", c.CompressAbove))
+	}
+	if _, err := rabbitmq.SplitURLs(c.AMQPURL); err != nil && c.AMQPURLFile == "" {
+		errs = append(errs, fmt.Errorf("LOVAGE_AMQP_URL: %w", err))
+	}
+	if err := results.CheckURL(c.RedisURL); err != nil {
+		errs = append(errs, fmt.Errorf("LOVAGE_REDIS_URL: %w", err))
 	}
 	for _, d := range []struct {
 		name         string

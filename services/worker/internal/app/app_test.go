@@ -47,7 +47,7 @@ func TestAddressThatIsTakenIsAnError(t *testing.T) {
 	taken := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(taken.Close)
 	err := Run(t.Context(), Config{
-		Listen: "127.0.0.1:0", MetricsListen: taken.Listener.Addr().String(), Queue: "q", Concurrency: 1, MaxResult: 1,
+		Listen: "127.0.0.1:0", MetricsListen: taken.Listener.Addr().String(), Queue: "q", AMQPURL: "amqp://127.0.0.1", RedisURL: "redis://127.0.0.1", Concurrency: 1, MaxResult: 1,
 		Drain: time.Second, Lease: time.Second, ResultTTL: time.Second, SleepMax: time.Second,
 	}, zaptest.NewLogger(t))
 	require.ErrorIs(t, err, syscall.EADDRINUSE)

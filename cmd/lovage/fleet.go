@@ -61,7 +61,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 func showEntry(w io.Writer, e *client.CatalogEntry) error {
 	return fields(w, "task", e.Name, "queue", e.Queue, "workers", strconv.Itoa(e.Alive), "what it does", e.Description,
 		"max retries", strconv.Itoa(e.MaxRetries), "time limit", limit(e.TimeLimit), "soft time limit", limit(e.SoftTimeLimit),
-		"announced", moment(e.AnnouncedAt), "input", indented(e.Input), "result", indented(e.Output))
+		"indexed", strings.Join(e.Indexed, " "), "announced", moment(e.AnnouncedAt), "input", indented(e.Input), "result", indented(e.Output))
 }
 
 func limit(seconds float64) string {

@@ -239,7 +239,7 @@ func TestWordsAreCompleted(t *testing.T) {
 		"dead redrive --name = |":         "[TASKS]",
 		"list --state s|":                 "[]",
 		"list -o |":                       "[json table]",
-		"--profile p --gateway=g list -|": "[--gateway --help --limit --name --output --profile --queue --since --state --timeout --until --version --worker]",
+		"--profile p --gateway=g list -|": "[--error --gateway --help --input --limit --name --output --prefix --profile --queue --since --state --timeout --until --version --worker]",
 	} {
 		done := completer{node: parser.Model.Node, given: map[string]string{}, names: func(kind string) []string { return []string{strings.ToUpper(kind)} }}
 		words := strings.Split(strings.TrimSuffix(line, "|"), " ")

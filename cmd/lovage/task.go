@@ -60,19 +60,35 @@ type waitCmd struct {
 // Run waits for a task.
 func (c *waitCmd) Run(ctx context.Context, a *app) error { return a.await(ctx, c.ID, c.For) }
 
+// taskFilter says which tasks are meant.
+type taskFilter struct {
+	State   []client.State    `placeholder:"STATE" complete:"states" help:"Only tasks in one of these states."`
+	Name    string            `placeholder:"NAME" complete:"tasks" help:"Only tasks of this kind."`
+	Queue   string            `placeholder:"QUEUE" complete:"queues" help:"Only tasks of this queue."`
+	Worker  string            `placeholder:"NAME" help:"Only tasks of this worker."`
+	Error   string            `placeholder:"TEXT" help:"Only tasks that failed with an error that says this."`
+	Prefix  string            `placeholder:"PREFIX" help:"Only tasks whose id begins so."`
+	InputIs map[string]string `name:"input" placeholder:"FIELD=VALUE" mapsep:"none" help:"Only tasks with this value in a field of the input that is indexed: see lovage catalog NAME."`
+	Since   past              `placeholder:"TIME" help:"Only those created at or after this time, or no longer ago than this duration."`
+	Until   past              `placeholder:"TIME" help:"Only those created before this time, or longer ago than this duration."`
+}
+
+func (f *taskFilter) filter() client.Filter {
+	return client.Filter{
+		States: f.State, Name: f.Name, Queue: f.Queue, Worker: f.Worker, Error: f.Error, ID: f.Prefix, Input: f.InputIs,
+		Since: f.Since.Time, Until: f.Until.Time,
+	}
+}
+
 type listCmd struct {
-	State  []client.State `placeholder:"STATE" complete:"states" help:"Only tasks in one of these states."`
-	Name   string         `placeholder:"NAME" complete:"tasks" help:"Only tasks of this kind."`
-	Queue  string         `placeholder:"QUEUE" complete:"queues" help:"Only tasks of this queue."`
-	Worker string         `placeholder:"NAME" help:"Only tasks of this worker."`
-	Since  past           `placeholder:"TIME" help:"Only those created at or after this time, or no longer ago than this duration."`
-	Until  past           `placeholder:"TIME" help:"Only those created before this time, or longer ago than this duration."`
-	Limit  int            `short:"n" default:"50" help:"At most so many; 0 for all that the gateway knows."`
+	taskFilter
+
+	Limit int `short:"n" default:"50" help:"At most so many; 0 for all that the gateway knows."`
 }
 
 // Run lists tasks.
 func (c *listCmd) Run(ctx context.Context, a *app) error {
-	f := client.Filter{States: c.State, Name: c.Name, Queue: c.Queue, Worker: c.Worker, Since: c.Since.Time, Until: c.Until.Time}
+	f := c.filter()
 	tasks, err := pages(c.Limit, func(limit int, cursor string) ([]client.Task, string, error) {
 		f.Limit, f.Cursor = limit, cursor
 		p, err := ask(ctx, a, func(ctx context.Context) (*client.Page, error) { return a.client.List(ctx, f) })

@@ -25,6 +25,8 @@ type CatalogEntry struct {
 	// Foreign says that Celery serves the queue.
 	Foreign     bool      `json:"foreign"`
 	AnnouncedAt time.Time `json:"announced_at"`
+	// Indexed are the fields of the input that a [Filter] can name.
+	Indexed []string `json:"indexed"`
 	// Alive is how many live workers run it.
 	Alive int `json:"alive"`
 }

@@ -22,6 +22,8 @@ type CatalogEntry struct {
 	// TimeLimit and SoftTimeLimit are seconds, 0 for none.
 	TimeLimit     float64 `json:"time_limit,omitempty"`
 	SoftTimeLimit float64 `json:"soft_time_limit,omitempty"`
+	// Indexed are the fields of the input by whose value tasks can be found.
+	Indexed []string `json:"indexed,omitempty"`
 	// Foreign marks a queue that Celery declared and serves.
 	Foreign bool `json:"foreign,omitempty"`
 

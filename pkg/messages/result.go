@@ -51,6 +51,10 @@ type Result struct {
 	ETA         time.Time
 	// Expires is the task's own; it prolongs the life of the record.
 	Expires time.Time
+
+	// Terms are what a submission can be found by beside all this, see
+	// [Terms]. They are not part of the record.
+	Terms []string
 }
 
 // RevokedError is the exception that Celery's clients raise for a task that was

@@ -78,6 +78,7 @@ func (s *Store) tryCancel(ctx context.Context, id string) (*messages.Result, Can
 	state := CancelState(answer)
 	if state == CancelRevoked {
 		r = revoked
+		s.file(ctx, r)
 	}
 	return r, state, nil
 }

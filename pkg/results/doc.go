@@ -11,7 +11,7 @@
 // the other; the scripts are in the folder lua, each with its promise.
 //
 // The keys: celery-task-meta-* and the channels of the same names, lovage:t:*,
-// lovage:idem:*, lovage:index, lovage:catalog, lovage:workers, lovage:worker:*,
+// lovage:idem:*, lovage:{index}:*, lovage:in:*, lovage:catalog, lovage:workers, lovage:worker:*,
 // lovage:paused, lovage:{operations}:*.
 //
 // Every method takes its deadline from the context and gives up after about a

@@ -1,6 +1,13 @@
 package results
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
+)
 
 // TaskKey is the name of the task record, for tests that look into it.
 func TaskKey(id string) string { return taskKey(id) }
@@ -25,3 +32,27 @@ func (w *Watcher) Down() bool { return w.down.Load() }
 
 // TaskLua makes a hash of the task record: see lua/task.lua.
 func TaskLua() string { return taskLua }
+
+// IndexKey is the name of the part of the index for tasks in a state.
+func IndexKey(s messages.State) string { return shelfOf(s).key() }
+
+// IndexKeys are the names of all parts of the index.
+func IndexKeys() (keys []string) {
+	for s := range shelves {
+		keys = append(keys, s.key())
+	}
+	return keys
+}
+
+// IndexEntry is the entry of a task in its part of the index.
+func IndexEntry(r *messages.Result) redis.Z { return placeOf(r).z() }
+
+// TidyOnce looks over the open parts of the index.
+func (s *Store) TidyOnce(ctx context.Context) error {
+	for open := range openShelves {
+		if _, err := s.index.tidy(ctx, open, place{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -31,7 +31,7 @@ type groups struct {
 type member struct {
 	call call
 	// entry, if set, is entered in the index in the same round trip.
-	entry *redis.Z
+	entry *entry
 	cmd   *redis.Cmd
 	done  chan struct{}
 	// lead has the group that this member is to carry out, its own.
@@ -40,8 +40,8 @@ type member struct {
 
 // do carries out a call in some group. After the end of ctx it returns an error
 // and the call may be carried out all the same.
-func (g *groups) do(ctx context.Context, c call, entry *redis.Z) *redis.Cmd {
-	m := &member{call: c, entry: entry, done: make(chan struct{}), lead: make(chan []*member, 1)}
+func (g *groups) do(ctx context.Context, c call, e *entry) *redis.Cmd {
+	m := &member{call: c, entry: e, done: make(chan struct{}), lead: make(chan []*member, 1)}
 	g.join(m)
 	select {
 	case <-m.done:
@@ -112,7 +112,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 		defer cancel()
 	}
 	calls := make([]call, len(group))
-	var entries []redis.Z
+	var entries []entry
 	for i, m := range group {
 		calls[i] = m.call
 		if m.entry != nil {
@@ -121,7 +121,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 	}
 	cmds := g.store.pipeline(ctx, calls, func(pipe redis.Pipeliner) {
 		if len(entries) > 0 {
-			g.store.index.add(ctx, pipe, entries...)
+			g.store.index.move(ctx, pipe, entries...)
 		}
 	})
 	g.mu.Lock()

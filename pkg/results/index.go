@@ -1,8 +1,11 @@
 package results
 
 import (
+	"bytes"
 	"context"
+	"hash/crc32"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -13,26 +16,147 @@ import (
 )
 
 const (
-	// indexKey is a sorted set: member is the id, score the time of creation
-	// in milliseconds.
-	indexKey = "lovage:index"
+	// indexKey is followed by the shelf. The shelves have one hash tag, so that
+	// they are together in a cluster.
+	indexKey = "lovage:{index}:"
+	// trimmedKey counts what the limit has cost.
+	trimmedKey = indexKey + "trimmed"
 	// trimEvery is the number of entries after which the index is trimmed: it
 	// exceeds its limit by no more than this for each process.
 	trimEvery = 1000
-	// sweepSize is how many of the oldest entries one trim looks at.
+	// sweepSize is how many of the oldest entries of a shelf one trim looks at.
 	sweepSize = 500
+	// tidyEvery is how often the shelves of open tasks are looked over, tidySize
+	// entries at a time.
+	tidyEvery = time.Second
+	tidySize  = 500
+	// settledAfter is how long an entry of the index may wait for its record:
+	// in a cluster the two are written by different nodes.
+	settledAfter = time.Minute
 )
 
-// index names the tasks, newest first.
+// shelf is a part of the index: the tasks in one state, a sorted set whose
+// members are ids. Each task stands on one shelf, so that the states cost
+// nothing beside the index itself.
+type shelf int
+
+const (
+	shelfPending shelf = iota
+	shelfStarted       // also PROGRESS, RECEIVED and the states of Celery tasks' own
+	shelfRetry
+	shelfSuccess
+	shelfFailure
+	shelfRevoked
+	shelves
+)
+
+// openShelves are those that tasks leave.
+const openShelves = shelfRetry + 1
+
+func shelfOf(s messages.State) shelf {
+	switch s {
+	case messages.Pending:
+		return shelfPending
+	case messages.Retry:
+		return shelfRetry
+	case messages.Success:
+		return shelfSuccess
+	case messages.Failure:
+		return shelfFailure
+	case messages.Revoked:
+		return shelfRevoked
+	case messages.Received, messages.Started, messages.Progress:
+	}
+	return shelfStarted
+}
+
+func (s shelf) key() string {
+	return indexKey + [shelves]string{"pending", "started", "retry", "success", "failure", "revoked"}[s]
+}
+
+// origins are the shelves from which a task can come to this one.
+func (s shelf) origins() []shelf {
+	switch s {
+	case shelfPending: // it was restarted
+		return []shelf{shelfFailure, shelfRevoked, shelfSuccess, shelfStarted, shelfRetry}
+	case shelfStarted:
+		return []shelf{shelfPending, shelfRetry}
+	case shelfRetry:
+		return []shelf{shelfPending, shelfStarted}
+	default:
+		return []shelf{shelfPending, shelfStarted, shelfRetry}
+	}
+}
+
+// place is where a task stands in the list: newest first, and what is of one
+// millisecond by mark and id, from the last to the first. The score is the time
+// of creation in milliseconds with the mark of the task as its fraction, which
+// is what fits into the 53 bits of a score.
+type place struct {
+	score int64
+	id    string
+}
+
+const (
+	markBits  = 12
+	markQueue = 4 // of them for the queue, the others for the name
+)
+
+func placeOf(r *messages.Result) place {
+	mark := nameMark(r.Name)<<markQueue | queueMark(r.Queue)
+	return place{score: created(r).UnixMilli()<<markBits | mark, id: r.TaskID}
+}
+
+// nameMark and queueMark tell most entries of other names and queues apart
+// without a look at their records.
+func nameMark(name string) int64   { return mark(name, markBits-markQueue) }
+func queueMark(queue string) int64 { return mark(queue, markQueue) }
+
+func mark(text string, bits int) int64 {
+	return int64(crc32.ChecksumIEEE([]byte(text)) & (1<<bits - 1))
+}
+
+func (p place) created() time.Time { return time.UnixMilli(p.score >> markBits).UTC() }
+
+// z is the entry of the place in a sorted set.
+func (p place) z() redis.Z { return redis.Z{Score: float64(p.score) / (1 << markBits), Member: p.id} }
+
+func placeFrom(z redis.Z) place {
+	id, _ := z.Member.(string)
+	return place{score: int64(z.Score * (1 << markBits)), id: id}
+}
+
+// bound is the score as Redis reads it.
+func (p place) bound() string { return strconv.FormatFloat(p.z().Score, 'f', -1, 64) }
+
+// comesAfter reports whether p comes later in the list than q; the place
+// without an id is the beginning.
+func (p place) comesAfter(q place) bool {
+	if q.id == "" {
+		return true
+	}
+	if p.score != q.score {
+		return p.score < q.score
+	}
+	return p.id < q.id
+}
+
+// index names the tasks by their states, newest first.
+//
+// It is written beside the records and not with them, so an entry may stand on a
+// shelf that its task has left: readers believe the record, and put right what
+// they come by.
 type index struct {
 	client redis.UniversalClient
-	limit  int64
+	// limit is that of each shelf.
+	limit int64
 	// ttl is the age below which no entry is expected to be gone.
-	ttl   time.Duration
-	added atomic.Int64
+	ttl     time.Duration
+	added   atomic.Int64
+	trimmed atomic.Int64
 	// swept is how many of the oldest entries are known to be alive (delayed
 	// tasks, mostly), so that the next sweep looks behind them.
-	swept atomic.Int64
+	swept [shelves]atomic.Int64
 }
 
 // newIndex starts the count anywhere, so that many short-lived processes trim
@@ -43,14 +167,46 @@ func newIndex(client redis.UniversalClient, limit int, ttl time.Duration) *index
 	return x
 }
 
-// indexEntry is a task in the index.
-func indexEntry(id string, at time.Time) redis.Z {
-	return redis.Z{Score: float64(at.UnixMilli()), Member: id}
+// entry is a task on its shelf.
+type entry struct {
+	place
+	shelf shelf
 }
 
-// add queues entries. The time of one that is there already stays.
-func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...redis.Z) {
-	pipe.ZAddNX(ctx, indexKey, entries...)
+func entryOf(r *messages.Result) entry { return entry{place: placeOf(r), shelf: shelfOf(r.State)} }
+
+// add queues entries. A task that stands on its shelf already keeps its place
+// there.
+func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
+	var by [shelves][]redis.Z
+	for _, e := range entries {
+		by[e.shelf] = append(by[e.shelf], e.z())
+	}
+	for s, members := range by {
+		if len(members) > 0 {
+			pipe.ZAddNX(ctx, shelf(s).key(), members...)
+		}
+	}
+}
+
+// move queues entries as add does, and takes them from where they were.
+func (x *index) move(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
+	x.add(ctx, pipe, entries...)
+	var leave [shelves][]any
+	for _, e := range entries {
+		for _, origin := range e.shelf.origins() {
+			leave[origin] = append(leave[origin], e.id)
+		}
+	}
+	removeFrom(ctx, pipe, leave)
+}
+
+func removeFrom(ctx context.Context, pipe redis.Pipeliner, leave [shelves][]any) {
+	for s, ids := range leave {
+		if len(ids) > 0 {
+			pipe.ZRem(ctx, shelf(s).key(), ids...)
+		}
+	}
 }
 
 // due counts entries and reports whether it is time to trim.
@@ -62,54 +218,132 @@ func (x *index) due(added int) bool {
 // trim drops what is over the limit, and of the oldest entries those whose
 // record is gone.
 func (x *index) trim(ctx context.Context) error {
-	if err := x.client.ZRemRangeByRank(ctx, indexKey, 0, -x.limit-1).Err(); err != nil {
+	pipe := x.client.Pipeline()
+	var cut [shelves]*redis.IntCmd
+	var oldest [shelves]*redis.ZSliceCmd
+	for s := range shelves {
+		cut[s] = pipe.ZRemRangeByRank(ctx, s.key(), 0, -x.limit-1)
+		oldest[s] = pipe.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+			Key: s.key(), ByScore: true, Start: "-inf", Stop: time.Now().Add(-x.ttl).UnixMilli(),
+			Offset: x.swept[s].Load(), Count: sweepSize,
+		})
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
 		return storeError("trim index", err)
 	}
-	from := x.swept.Load()
-	ids, err := x.client.ZRangeArgs(ctx, redis.ZRangeArgs{
-		Key: indexKey, ByScore: true, Start: "-inf", Stop: time.Now().Add(-x.ttl).UnixMilli(),
-		Offset: from, Count: sweepSize,
-	}).Result()
-	if err != nil {
-		return storeError("sweep index", err)
-	}
-	gone, err := x.gone(ctx, ids)
-	if err != nil {
-		return storeError("sweep index", err)
-	}
-	if len(gone) > 0 {
-		if err := x.client.ZRem(ctx, indexKey, gone...).Err(); err != nil {
-			return storeError("sweep index", err)
+	var trimmed int64
+	var entries []entry
+	for s := range shelves {
+		trimmed += cut[s].Val()
+		for _, z := range oldest[s].Val() {
+			entries = append(entries, entry{place: placeFrom(z), shelf: s})
 		}
 	}
-	if len(ids) < sweepSize {
-		x.swept.Store(0)
-	} else {
-		x.swept.Store(from + int64(len(ids)-len(gone)))
+	if trimmed > 0 {
+		x.trimmed.Add(trimmed)
+		if err := x.client.IncrBy(ctx, trimmedKey, trimmed).Err(); err != nil {
+			return storeError("count what was trimmed", err)
+		}
+	}
+	left, err := x.put(ctx, entries)
+	if err != nil {
+		return storeError("sweep index", err)
+	}
+	for s := range shelves {
+		if n := len(oldest[s].Val()); n < sweepSize {
+			x.swept[s].Store(0)
+		} else {
+			x.swept[s].Add(int64(n - left[s]))
+		}
 	}
 	return nil
 }
 
-// gone returns the ids without a record.
-func (x *index) gone(ctx context.Context, ids []string) ([]any, error) {
-	if len(ids) == 0 {
-		return nil, nil
+// put puts entries right whose records say something else: where the record is
+// gone they leave the index. It counts what has left each shelf.
+func (x *index) put(ctx context.Context, entries []entry) (left [shelves]int, err error) {
+	if len(entries) == 0 {
+		return left, nil
 	}
 	pipe := x.client.Pipeline()
-	found := make([]*redis.IntCmd, len(ids))
-	for i, id := range ids {
-		found[i] = pipe.Exists(ctx, messages.ResultKey(id))
+	heads := make([]*redis.StringCmd, len(entries))
+	for i, e := range entries {
+		heads[i] = pipe.GetRange(ctx, messages.ResultKey(e.id), 0, headSize-1)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
+		return left, err
 	}
-	var gone []any
-	for i, cmd := range found {
-		if cmd.Val() == 0 {
-			gone = append(gone, ids[i])
+	var misfiled []filed
+	for i, e := range entries {
+		switch state := headState(heads[i].Val()); {
+		case heads[i].Val() == "" && time.Since(e.created()) > settledAfter:
+			misfiled = append(misfiled, filed{entry: e, gone: true})
+			left[e.shelf]++
+		case state != "" && shelfOf(state) != e.shelf:
+			misfiled = append(misfiled, filed{entry: e, state: state})
+			left[e.shelf]++
 		}
 	}
-	return gone, nil
+	return left, x.refile(ctx, misfiled)
+}
+
+// filed is an entry whose task is gone, or in a state of another shelf.
+type filed struct {
+	entry
+	gone  bool
+	state messages.State
+}
+
+func (x *index) refile(ctx context.Context, misfiled []filed) error {
+	if len(misfiled) == 0 {
+		return nil
+	}
+	var leave [shelves][]any
+	var entries []entry
+	for _, f := range misfiled {
+		leave[f.shelf] = append(leave[f.shelf], f.id)
+		if !f.gone {
+			entries = append(entries, entry{place: f.place, shelf: shelfOf(f.state)})
+		}
+	}
+	pipe := x.client.Pipeline()
+	x.add(ctx, pipe, entries...)
+	removeFrom(ctx, pipe, leave)
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// headSize is how much of a record is read for its state, which stands first.
+const headSize = 48
+
+// headState is the state of a record, by us or by Celery, empty where its
+// beginning does not say.
+func headState(head string) messages.State {
+	rest, ok := bytes.CutPrefix([]byte(head), []byte(`{"status":`))
+	if !ok {
+		return ""
+	}
+	rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, " "), []byte(`"`))
+	state, _, closed := bytes.Cut(rest, []byte(`"`))
+	if !ok || !closed {
+		return ""
+	}
+	return messages.State(state)
+}
+
+// file moves a task to its shelf. It has got there by its record already, so an
+// error is not the caller's.
+func (s *Store) file(ctx context.Context, r *messages.Result) {
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		s.index.move(ctx, pipe, entryOf(r))
+		for _, term := range r.Terms {
+			s.addTerm(ctx, pipe, term, placeOf(r).z())
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Debug("index not written", zap.String("task_id", r.TaskID), zap.Error(err))
+	}
 }
 
 // trim bounds the index from time to time. What has been stored is not in
@@ -121,4 +355,50 @@ func (s *Store) trim(ctx context.Context, added int) {
 	if err := s.index.trim(ctx); err != nil {
 		s.log.Debug("index not trimmed", zap.Error(err))
 	}
+}
+
+// Trimmed is how many tasks this store has dropped from the list because it was
+// at its limit.
+func (s *Store) Trimmed() uint64 { return uint64(s.index.trimmed.Load()) }
+
+// Tidy looks over the tasks that have not ended as far as the list knows, until
+// ctx ends: some that Celery's workers took have, and who died may have left
+// others where they are not any more. It blocks, and returns nil.
+func (s *Store) Tidy(ctx context.Context) error {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	var next [openShelves]place
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		try, cancel := context.WithTimeout(ctx, ioTimeout)
+		for open := range openShelves {
+			at, err := s.index.tidy(try, open, next[open])
+			if err != nil {
+				s.log.Debug("index not tidied", zap.Error(err))
+				break
+			}
+			next[open] = at
+		}
+		cancel()
+	}
+}
+
+// tidy looks over some entries of a shelf, newest first, and returns where to go
+// on.
+func (x *index) tidy(ctx context.Context, s shelf, after place) (place, error) {
+	src := source{shelf: s, at: after, chunk: tidySize}
+	if err := src.fill(ctx, x.client); err != nil {
+		return after, err
+	}
+	if _, err := x.put(ctx, src.entries); err != nil {
+		return after, err
+	}
+	if src.end {
+		return place{}, nil
+	}
+	return src.at, nil
 }

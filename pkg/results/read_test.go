@@ -22,7 +22,7 @@ func put(t *testing.T, client redis.UniversalClient, records ...*messages.Result
 				return err
 			}
 			pipe.Set(t.Context(), messages.ResultKey(r.TaskID), text, time.Hour)
-			pipe.ZAddNX(t.Context(), "lovage:index", redis.Z{Score: float64(r.DateCreated.UnixMilli()), Member: r.TaskID})
+			pipe.ZAddNX(t.Context(), results.IndexKey(r.State), results.IndexEntry(r))
 		}
 		return nil
 	})
@@ -98,7 +98,7 @@ func TestListIsNewestFirstAndStableWhileTasksArrive(t *testing.T) {
 		for i := range arrived {
 			id := fmt.Sprintf("new-%d-%d", limit, i+1)
 			require.NotContains(t, got, id)
-			require.NoError(t, client.ZRem(t.Context(), "lovage:index", id).Err())
+			require.NoError(t, client.ZRem(t.Context(), results.IndexKey(messages.Pending), id).Err())
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestListGoesOnWhenTheTaskOfItsCursorIsGone(t *testing.T) {
 	page, err := s.List(t.Context(), results.Filter{}, "", 2)
 	require.NoError(t, err)
 	require.Equal(t, []string{"c", "b"}, ids(page))
-	require.NoError(t, client.ZRem(t.Context(), "lovage:index", "b").Err())
+	require.NoError(t, client.ZRem(t.Context(), results.IndexKey(messages.Success), "b").Err())
 	page, err = s.List(t.Context(), results.Filter{}, page.Next, 2)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a"}, ids(page))
@@ -152,20 +152,18 @@ func TestListFilters(t *testing.T) {
 func TestListReadsABoundedNumberOfRecords(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)
-	records := []*messages.Result{at("needle", 0, messages.Failure)}
+	records := []*messages.Result{at("needle", 0, messages.Success)}
+	records[0].Worker = "w2"
 	for i := range 6000 {
 		records = append(records, at(fmt.Sprintf("hay%04d", i), 1+i/3000, messages.Success))
 	}
 	put(t, client, records...)
-	f := results.Filter{States: []messages.State{messages.Failure}}
+	f := results.Filter{Worker: "w2"}
 	page, err := s.List(t.Context(), f, "", 10)
 	require.NoError(t, err)
 	require.Empty(t, page.Results)
-	require.NotEmpty(t, page.Next)
-	page, err = s.List(t.Context(), f, page.Next, 10)
-	require.NoError(t, err)
-	require.Equal(t, []string{"needle"}, ids(page))
-	require.Empty(t, page.Next)
+	require.NotEmpty(t, page.Next, "it would have to read too many")
+	require.Equal(t, []string{"needle"}, all(t, s, f, 10, nil))
 
 	page, err = s.List(t.Context(), results.Filter{}, "", 1<<30)
 	require.NoError(t, err)
@@ -184,7 +182,7 @@ func TestListDropsEntriesWhoseRecordIsGone(t *testing.T) {
 	require.NoError(t, client.Del(t.Context(), messages.ResultKey("gone"), messages.ResultKey("fresh")).Err())
 	require.NoError(t, client.Set(t.Context(), messages.ResultKey("bad"), "{", 0).Err())
 	require.Equal(t, []string{"b", "a"}, all(t, s, results.Filter{}, 1, nil))
-	left := client.ZRange(t.Context(), "lovage:index", 0, -1).Val()
+	left := client.ZRange(t.Context(), results.IndexKey(messages.Success), 0, -1).Val()
 	require.Equal(t, []string{"a", "bad", "b", "fresh"}, left, "a fresh entry may be waiting for its record")
 }
 
@@ -221,9 +219,14 @@ func TestIndexIsBounded(t *testing.T) {
 		records = append(records, at(fmt.Sprintf("t%04d", i), i, messages.Pending))
 	}
 	recordAll(t, s, records)
-	require.LessOrEqual(t, client.ZCard(t.Context(), "lovage:index").Val(), int64(50+1000))
-	require.NoError(t, client.ZScore(t.Context(), "lovage:index", "newest").Err())
-	require.NoError(t, client.ZScore(t.Context(), "lovage:index", "t2499").Err())
+	n := indexed(t, client)
+	require.LessOrEqual(t, n, int64(50+1000+1))
+	require.NoError(t, client.ZScore(t.Context(), results.IndexKey(messages.Success), "newest").Err(), "each state has its own limit")
+	require.NoError(t, client.ZScore(t.Context(), results.IndexKey(messages.Pending), "t2499").Err())
+	page, err := s.List(t.Context(), results.Filter{}, "", 1)
+	require.NoError(t, err)
+	require.EqualValues(t, 2501-n, page.Trimmed, "what was dropped is counted")
+	require.EqualValues(t, page.Trimmed, s.Trimmed())
 }
 
 func TestIndexIsTrimmedBySettlementsToo(t *testing.T) {
@@ -239,7 +242,16 @@ func TestIndexIsTrimmedBySettlementsToo(t *testing.T) {
 		}))
 	}
 	require.Equal(t, []string{"t0015", "t0016", "t0017", "t0018", "t0019"},
-		client.ZRange(t.Context(), "lovage:index", 0, -1).Val())
+		client.ZRange(t.Context(), results.IndexKey(messages.Success), 0, -1).Val())
+}
+
+// indexed is how many entries the index has.
+func indexed(t *testing.T, client redis.UniversalClient) (n int64) {
+	t.Helper()
+	for _, key := range results.IndexKeys() {
+		n += client.ZCard(t.Context(), key).Val()
+	}
+	return n
 }
 
 // recordAll writes submissions as a gateway does.
@@ -281,5 +293,5 @@ func TestIndexForgetsOldEntriesWhoseRecordIsGone(t *testing.T) {
 		fresh = append(fresh, record(fmt.Sprintf("new%04d", i), messages.Pending, ""))
 	}
 	recordAll(t, s, fresh)
-	require.EqualValues(t, 2800, client.ZCard(t.Context(), "lovage:index").Val())
+	require.EqualValues(t, 2800, indexed(t, client))
 }

@@ -108,7 +108,8 @@ type submission struct {
 	id     string
 	record []byte
 	ttl    time.Duration
-	at     time.Time
+	entry  entry
+	terms  []string
 }
 
 // gather takes what is waiting behind the first record.
@@ -135,7 +136,9 @@ func (r *Recorder) prepare(batch []submission, result *messages.Result) []submis
 		r.store.log.Debug("record of submission not encoded", zap.String("task_id", result.TaskID), zap.Error(err))
 		return batch
 	}
-	return append(batch, submission{id: result.TaskID, record: record, ttl: r.store.pendingFor(result), at: created(result)})
+	return append(batch, submission{
+		id: result.TaskID, record: record, ttl: r.store.pendingFor(result), entry: entryOf(result), terms: result.Terms,
+	})
 }
 
 // flush writes what is left after the context has ended, and counts what it
@@ -184,21 +187,24 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	pipe := r.store.client.Pipeline()
-	cmds := make([]redis.Cmder, len(batch))
-	entries := make([]redis.Z, len(batch))
+	cmds := make([]*redis.BoolCmd, len(batch))
+	// The index comes first: whoever settles a task takes it from where it is
+	// waiting, and a task that had been settled before is found out below.
+	r.store.indexSubmitted(ctx, pipe, batch)
 	for i, b := range batch {
 		// NX: a worker may know more by now.
 		cmds[i] = pipe.SetNX(ctx, messages.ResultKey(b.id), b.record, b.ttl)
-		entries[i] = indexEntry(b.id, b.at)
 	}
-	r.store.index.add(ctx, pipe, entries...)
 	// The error of the pipeline is the first of its commands', read there.
 	_, _ = pipe.Exec(ctx)
 	var left []submission
+	var known []entry
 	var outage error
 	for i, cmd := range cmds {
 		err := cmd.Err()
 		switch {
+		case err == nil && !cmd.Val():
+			known = append(known, batch[i].entry)
 		case err == nil:
 		case unavailable(err) || ctx.Err() != nil:
 			left, outage = append(left, batch[i]), err
@@ -209,6 +215,9 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 	}
 	r.report(ctx, outage)
 	if outage == nil {
+		if _, err := r.store.index.put(ctx, known); err != nil {
+			r.store.log.Debug("index not put right", zap.Error(err))
+		}
 		r.store.trim(ctx, len(batch))
 	}
 	return left

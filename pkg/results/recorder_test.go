@@ -54,9 +54,8 @@ func TestRecorderWritesSubmissions(t *testing.T) {
 		r.ETA = time.Now().Add(24 * time.Hour)
 		require.True(t, recorder.Record(r))
 	}
-	require.Eventually(t, func() bool { return client.ZCard(t.Context(), "lovage:index").Val() == 600 },
-		10*time.Second, 5*time.Millisecond)
-	require.Equal(t, messages.Pending, state(t, s, "t599"))
+	requireRecorded(t, s, "t599")
+	require.EqualValues(t, 600, indexed(t, client))
 	ttl := client.TTL(t.Context(), messages.ResultKey("t0")).Val()
 	require.InDelta(t, (8 * 24 * time.Hour).Seconds(), ttl.Seconds(), 60)
 	require.Zero(t, recorder.Dropped())
@@ -124,7 +123,7 @@ func TestRecorderIsAwaitedByWhoeverHasTheTime(t *testing.T) {
 	for i := range 100 {
 		require.True(t, recorder.Await(t.Context(), record(fmt.Sprintf("t%d", i), messages.Pending, "")))
 	}
-	require.Eventually(t, func() bool { return client.ZCard(t.Context(), "lovage:index").Val() == 100 },
+	require.Eventually(t, func() bool { return indexed(t, client) == 100 },
 		10*time.Second, 5*time.Millisecond)
 	require.EqualValues(t, 1, recorder.Dropped())
 }
@@ -176,7 +175,7 @@ func TestRecorderDropsWhatCannotBeARecord(t *testing.T) {
 	runs(t, recorder.Run)
 	require.True(t, recorder.Record(&messages.Result{State: messages.Pending}))
 	require.Eventually(t, func() bool { return recorder.Dropped() == 1 }, 10*time.Second, 5*time.Millisecond)
-	require.NoError(t, client.Set(t.Context(), "lovage:index", "of another type", 0).Err())
+	require.NoError(t, client.Set(t.Context(), results.IndexKey(messages.Pending), "of another type", 0).Err())
 	require.True(t, recorder.Record(record("t", messages.Pending, "")))
 	requireRecorded(t, s, "t", "a broken index does not keep records from being written")
 }

@@ -39,5 +39,8 @@ func (s *Store) Restart(ctx context.Context, r *messages.Result, ignoreResult bo
 	if err != nil {
 		return "", storeError("restart task", err)
 	}
+	if RestartState(answer) == Restarted && !ignoreResult {
+		s.file(ctx, r) // with its terms: its input may be another one
+	}
 	return RestartState(answer), nil
 }

@@ -117,7 +117,12 @@ func (s *Store) run(ctx context.Context, script *redis.Script, id string, args .
 
 // runOwned runs a script that answers LOST to a foreign token.
 func (s *Store) runOwned(ctx context.Context, doing string, script *redis.Script, id string, args ...any) error {
-	answer, err := s.run(ctx, script, id, args...).Text()
+	return owned(doing, s.run(ctx, script, id, args...))
+}
+
+// owned reads the answer of such a script.
+func owned(doing string, cmd *redis.Cmd) error {
+	answer, err := cmd.Text()
 	if err != nil {
 		return storeError(doing, err)
 	}

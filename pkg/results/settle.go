@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -43,12 +41,12 @@ func (s *Store) Progress(ctx context.Context, a messages.Attempt, token string, 
 	if err != nil {
 		return fmt.Errorf("store progress: %w", err)
 	}
-	return s.runOwned(ctx, "store progress", s.scripts.progress, a.ID,
-		a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds())
+	progress := call{script: s.scripts.progress, id: a.ID, args: []any{a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds()}}
+	return owned("store progress", s.groups.do(ctx, progress, new(entryOf(r))))
 }
 
 // Settle stores an outcome, publishes it and notes the successor, all in one
-// step. A final state is entered in the index in the same round trip.
+// step. The index is written in the same round trip.
 //
 // A final outcome that is to be ignored removes a result record that stands
 // there: whatever it says (a submission that was recorded all the same, an
@@ -63,19 +61,14 @@ func (s *Store) Settle(ctx context.Context, o Settlement) error {
 	if err != nil {
 		return fmt.Errorf("settle task: %w", err)
 	}
-	indexed := o.Result.State.Final() && !o.IgnoreResult
-	var entry *redis.Z
-	if indexed {
-		entry = new(indexEntry(o.Attempt.ID, created(o.Result)))
+	var e *entry
+	if !o.IgnoreResult {
+		e = new(entryOf(o.Result))
 	}
-	answer, err := s.groups.do(ctx, settle, entry).Text()
-	if err != nil {
-		return storeError("settle task", err)
+	if err := owned("settle task", s.groups.do(ctx, settle, e)); err != nil {
+		return err
 	}
-	if answer == answerLost {
-		return fmt.Errorf("settle task: %w", messages.ErrLost)
-	}
-	if indexed {
+	if o.Result.State.Final() && !o.IgnoreResult {
 		s.trim(ctx, 1)
 	}
 	return nil

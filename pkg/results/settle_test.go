@@ -91,7 +91,7 @@ func TestIgnoredResultLeavesATombstoneAndNothingElse(t *testing.T) {
 
 	_, err = s.Get(t.Context(), "t")
 	require.ErrorIs(t, err, messages.ErrNotFound)
-	require.Zero(t, client.ZCard(t.Context(), "lovage:index").Val())
+	require.Zero(t, indexed(t, client))
 	require.InDelta(t, (24 * time.Hour).Seconds(), client.TTL(t.Context(), results.TaskKey("t")).Val().Seconds(), 60)
 	require.NoError(t, client.Publish(t.Context(), messages.ResultKey("t"), "the first").Err())
 	require.Equal(t, "the first", next(t, published))
@@ -167,20 +167,67 @@ func TestSettleRefusesWhatIsNoOutcome(t *testing.T) {
 	require.Equal(t, messages.Started, state(t, s, "t"))
 }
 
-func TestSettleEntersAFinalStateInTheIndexOnce(t *testing.T) {
+func TestATaskStandsInThePartOfTheIndexThatIsItsState(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)
-	a := messages.Attempt{ID: "t"}
-	require.NoError(t, client.ZAdd(t.Context(), "lovage:index", redis.Z{Score: 17, Member: "t"}).Err())
-	claim(t, s, a, "A")
-	require.NoError(t, settle(t, s, a, "A", messages.Success, ""))
-	require.InDelta(t, 17, client.ZScore(t.Context(), "lovage:index", "t").Val(), 0, "the time of the submission stays")
-
-	b := messages.Attempt{ID: "u"}
-	claim(t, s, b, "A")
-	r := record("u", messages.Failure, "A")
-	require.NoError(t, s.Settle(t.Context(), results.Settlement{Attempt: b, Token: "A", Result: r}))
-	require.InDelta(t, r.DateCreated.UnixMilli(), client.ZScore(t.Context(), "lovage:index", "u").Val(), 0)
+	submitted := record("t", messages.Pending, "")
+	recordAll(t, s, []*messages.Result{submitted})
+	stands := func(want messages.State) {
+		t.Helper()
+		for _, state := range messages.States() {
+			score, err := client.ZScore(t.Context(), results.IndexKey(state), "t").Result()
+			if results.IndexKey(state) != results.IndexKey(want) {
+				require.ErrorIs(t, err, redis.Nil, "in %s", state)
+				continue
+			}
+			require.NoError(t, err, "not in %s", state)
+			require.Equal(t, results.IndexEntry(submitted).Score, score, "its place in the list stays") //nolint:testifylint // the same number
+		}
+	}
+	say := func(state messages.State, run, retries int) *messages.Result {
+		r := record("t", state, "A")
+		r.DateCreated, r.Run, r.Retries = submitted.DateCreated, run, retries
+		return r
+	}
+	attempt := messages.Attempt{ID: "t"}
+	begin := func() {
+		t.Helper()
+		_, err := s.Claim(t.Context(), attempt, "A", nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Progress(t.Context(), attempt, "A", say(messages.Started, attempt.Run, attempt.Number)))
+	}
+	end := func(state messages.State) {
+		t.Helper()
+		require.NoError(t, s.Settle(t.Context(), results.Settlement{
+			Attempt: attempt, Token: "A", Result: say(state, attempt.Run, attempt.Number),
+		}))
+	}
+	restart := func() {
+		t.Helper()
+		attempt = messages.Attempt{ID: "t", Run: attempt.Run + 1}
+		_, err := s.Restart(t.Context(), say(messages.Pending, attempt.Run, 0), false)
+		require.NoError(t, err)
+	}
+	stands(messages.Pending)
+	begin()
+	stands(messages.Started)
+	end(messages.Retry)
+	stands(messages.Retry)
+	attempt.Number = 1
+	begin()
+	stands(messages.Started)
+	end(messages.Failure)
+	stands(messages.Failure)
+	restart()
+	stands(messages.Pending)
+	_, _, err := s.Cancel(t.Context(), "t")
+	require.NoError(t, err)
+	stands(messages.Revoked)
+	restart()
+	_, err = s.Claim(t.Context(), attempt, "A", nil)
+	require.NoError(t, err)
+	end(messages.Success)
+	stands(messages.Success)
 }
 
 func TestPackedResultIsUnpackedForWhoeverAsksForIt(t *testing.T) {

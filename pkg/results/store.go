@@ -22,8 +22,8 @@ type Options struct {
 	PendingTTL time.Duration
 	// Lease is how long a claim holds without being renewed, 15 s by default.
 	Lease time.Duration
-	// IndexLimit is how many tasks the newest-first index names, 100,000 by
-	// default. The records of older ones can still be read by id.
+	// IndexLimit is how many tasks of each state the newest-first index names,
+	// 1,000,000 by default. The records of older ones can still be read by id.
 	IndexLimit int
 	// Log is silent by default.
 	Log *zap.Logger
@@ -57,7 +57,7 @@ func New(o Options) *Store {
 		lease:      or(o.Lease, 15*time.Second),
 		log:        log,
 		scripts:    newScripts(),
-		index:      newIndex(o.Client, or(o.IndexLimit, 100_000), ttl),
+		index:      newIndex(o.Client, or(o.IndexLimit, 1_000_000), ttl),
 	}
 	s.groups.store = s
 	return s

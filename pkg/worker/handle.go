@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -34,6 +35,7 @@ type handler struct {
 	giveUpOn    []ErrorKind
 	hard, soft  time.Duration
 	retention   time.Duration
+	indexed     []string
 	// compressAbove is [Options].CompressAbove or the task's own.
 	compressAbove int
 	input         *inputSchema
@@ -131,6 +133,7 @@ func (h *handler) apply(opts []HandleOption) error {
 	errs = append(errs,
 		checkQueue("queue", h.queue),
 		h.backoff.Validate(),
+		h.checkIndexed(),
 		check(h.hard == 0 || h.soft < h.hard, "the soft time limit must be below the time limit"),
 	)
 	return errors.Join(errs...)
@@ -141,7 +144,18 @@ func (h *handler) entry() messages.CatalogEntry {
 		Name: h.name, Queue: h.queue, Description: h.description,
 		Params: h.input.params, Input: h.input.raw, Output: h.output,
 		MaxRetries: h.maxRetries, TimeLimit: h.hard.Seconds(), SoftTimeLimit: h.soft.Seconds(),
+		Indexed: h.indexed,
 	}
+}
+
+func (h *handler) checkIndexed() error {
+	errs := []error{check(len(h.indexed) <= messages.MaxIndexed, fmt.Sprintf("at most %d fields of the input can be indexed", messages.MaxIndexed))}
+	for i, field := range h.indexed {
+		errs = append(errs,
+			check(slices.Contains(h.input.params, field), fmt.Sprintf("the input has no field %q to be indexed", field)),
+			check(!slices.Contains(h.indexed[:i], field), fmt.Sprintf("field %q is indexed twice", field)))
+	}
+	return errors.Join(errs...)
 }
 
 // WithQueue puts the task on a queue of its own instead of [Options].Queue.
@@ -197,6 +211,18 @@ func WithRetention(d time.Duration) HandleOption {
 	return func(h *handler) error {
 		h.retention = d
 		return check(d >= time.Second, "the retention must be at least 1s")
+	}
+}
+
+// WithIndex lets tasks be found by the values of fields of their input, named as
+// in JSON: GET /v1/tasks?input.user_id=42. Values that are no text, number or
+// boolean, or have more than 512 bytes, are left out. It costs a write to Redis
+// for each task and field, and 250 bytes there where each task has a value of
+// its own. The 10,000 newest tasks with a value are found.
+func WithIndex(fields ...string) HandleOption {
+	return func(h *handler) error {
+		h.indexed = append(h.indexed, fields...)
+		return nil
 	}
 }
 

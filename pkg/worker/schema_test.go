@@ -221,8 +221,15 @@ func TestHandlePanicsOnMistakesInTheProgram(t *testing.T) {
 		"negative retries":   {func(w *Worker) { ok[struct{}](w, "t", WithMaxRetries(-1)) }, "must not be negative"},
 		"soft limit too big": {func(w *Worker) { ok[struct{}](w, "t", WithTimeLimit(1), WithSoftTimeLimit(1)) }, "soft time limit must be below"},
 		"zero limit":         {func(w *Worker) { ok[struct{}](w, "t", WithTimeLimit(0)) }, "must be positive"},
-		"zero soft limit":    {func(w *Worker) { ok[struct{}](w, "t", WithSoftTimeLimit(0)) }, "must be positive"},
-		"bad backoff":        {func(w *Worker) { ok[struct{}](w, "t", WithBackoff(Backoff{Factor: 0.5})) }, "Factor"},
+		"index of nothing":   {func(w *Worker) { ok[struct{}](w, "t", WithIndex("user_id")) }, `the input has no field "user_id"`},
+		"index twice": {func(w *Worker) {
+			ok[struct {
+				ID int `json:"id"`
+			}](w, "t", WithIndex("id", "id"))
+		}, `field "id" is indexed twice`},
+		"index of many":   {func(w *Worker) { ok[struct{}](w, "t", WithIndex("1", "2", "3", "4", "5", "6", "7", "8", "9")) }, "at most 8 fields"},
+		"zero soft limit": {func(w *Worker) { ok[struct{}](w, "t", WithSoftTimeLimit(0)) }, "must be positive"},
+		"bad backoff":     {func(w *Worker) { ok[struct{}](w, "t", WithBackoff(Backoff{Factor: 0.5})) }, "Factor"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -42,8 +42,14 @@ type Filter struct {
 	Name   string
 	Queue  string
 	Worker string
-	Since  time.Time
-	Until  time.Time
+	// Error is a part of the error's type or message, whatever the case.
+	Error string
+	Since time.Time
+	Until time.Time
+	// ID is how the id begins.
+	ID string
+	// Input are values of indexed fields, as [messages.Terms] writes them.
+	Input map[string]string
 }
 
 // Page is one page of a list. Next is the cursor of the next one, empty at the
@@ -51,6 +57,8 @@ type Filter struct {
 type Page struct {
 	Results []*messages.Result
 	Next    string
+	// Trimmed is how many tasks were dropped from the list for its limit.
+	Trimmed int
 }
 
 // Canceller revokes tasks.
@@ -238,7 +246,7 @@ func New(o Options) (*API, error) {
 		origin:   messages.Origin(),
 		foreign:  map[string]bool{},
 		options:  optionParams(),
-		filters:  filterParams(),
+		filters:  listParams(),
 		times:    defaultBatchTimes(),
 		batches:  make(slots, batchesTogether),
 		limiter:  newLimiter(o.MaxInFlight),

@@ -212,7 +212,7 @@ func (b *batch) send(ctx context.Context, it *batchItem, s submission, m *messag
 	if !s.task.IgnoreResult {
 		// More than the store takes must not come at its expense: a batch slows
 		// down instead.
-		b.api.opts.Recorder.Await(ctx, pendingRecord(s.task))
+		b.api.opts.Recorder.Await(ctx, s.record())
 	}
 }
 

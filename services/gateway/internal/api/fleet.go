@@ -22,6 +22,7 @@ type catalogEntry struct {
 	SoftTimeLimit float64         `json:"soft_time_limit" doc:"Soft limit of an attempt in seconds, 0 for none."`
 	Foreign       bool            `json:"foreign" doc:"Whether Celery serves the queue."`
 	AnnouncedAt   time.Time       `json:"announced_at" doc:"When a worker last started with it."`
+	Indexed       []string        `json:"indexed" nullable:"false" doc:"Fields of the input by whose value tasks can be listed."`
 	Alive         int             `json:"alive" doc:"Live workers that run it."`
 }
 
@@ -49,10 +50,13 @@ func newCatalogEntry(e messages.CatalogEntry) catalogEntry {
 	if e.Params == nil {
 		e.Params = []string{}
 	}
+	if e.Indexed == nil {
+		e.Indexed = []string{}
+	}
 	return catalogEntry{
 		Name: e.Name, Queue: e.Queue, Description: e.Description, Params: e.Params, Input: e.Input, Output: e.Output,
 		MaxRetries: e.MaxRetries, TimeLimit: e.TimeLimit, SoftTimeLimit: e.SoftTimeLimit, Foreign: e.Foreign,
-		AnnouncedAt: e.AnnouncedAt, Alive: e.Alive,
+		AnnouncedAt: e.AnnouncedAt, Indexed: e.Indexed, Alive: e.Alive,
 	}
 }
 

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -29,9 +31,25 @@ type listQuery struct {
 type taskList struct {
 	Tasks      []*task `json:"tasks" nullable:"false" doc:"The tasks, newest first. There may be fewer than the limit and still more to come."`
 	NextCursor *string `json:"next_cursor" doc:"Pass it as cursor to get the next page; null at the end."`
+	Trimmed    int     `json:"trimmed" doc:"How many tasks, the oldest, have been dropped from the list because it was at its limit."`
 }
 
-// filterParams is the table of what the list can be asked for.
+// listParams is the table of what the list can be asked for.
+func listParams() []param[listQuery] {
+	type query = listQuery
+	return append(filterParams(),
+		param[query]{
+			name: "limit", doc: "At most this many tasks.",
+			schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(maxLimit)), Default: defaultLimit},
+			set:    func(q *query, s string) string { return setInt(&q.limit, s, 1, maxLimit) },
+		},
+		param[query]{
+			name: "cursor", schema: &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(1024)}, doc: "next_cursor of the page before.",
+			set: func(q *query, s string) string { q.cursor = s; return nameRule(s, 1024) },
+		})
+}
+
+// filterParams is the table of what says which tasks are meant.
 func filterParams() []param[listQuery] {
 	type query = listQuery
 	plain := &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(255)}
@@ -49,14 +67,13 @@ func filterParams() []param[listQuery] {
 		{name: "name", schema: plain, doc: "Only tasks of this kind.", set: func(q *query, s string) string { q.Name = s; return nameRule(s, 255) }},
 		{name: "queue", schema: plain, doc: "Only tasks of this queue.", set: func(q *query, s string) string { q.Queue = s; return nameRule(s, 255) }},
 		{name: "worker", schema: plain, doc: "Only tasks of this worker.", set: func(q *query, s string) string { q.Worker = s; return nameRule(s, 255) }},
+		{
+			name: "error", schema: plain, doc: "Only tasks whose last attempt failed with an error that has this in its type or message, whatever the case.",
+			set: func(q *query, s string) string { q.Error = s; return nameRule(s, 255) },
+		},
+		{name: "id", schema: plain, doc: "Only tasks whose id begins so.", set: func(q *query, s string) string { q.ID = s; return nameRule(s, 255) }},
 		{name: "since", schema: instant, doc: "Only tasks created at or after this time.", set: func(q *query, s string) string { return setInstant(&q.Since, s) }},
 		{name: "until", schema: instant, doc: "Only tasks created before this time.", set: func(q *query, s string) string { return setInstant(&q.Until, s) }},
-		{
-			name: "limit", doc: "At most this many tasks.",
-			schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(maxLimit)), Default: defaultLimit},
-			set:    func(q *query, s string) string { return setInt(&q.limit, s, 1, maxLimit) },
-		},
-		{name: "cursor", schema: &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(1024)}, doc: "next_cursor of the page before.", set: func(q *query, s string) string { q.cursor = s; return nameRule(s, 1024) }},
 	}
 }
 
@@ -78,11 +95,7 @@ func setStates(q *listQuery, s string) string {
 // listTasks is GET /v1/tasks.
 func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 	q := listQuery{limit: defaultLimit}
-	errs := parseQuery(a.filters, c.request.URL.RawQuery, &q)
-	if !q.Since.IsZero() && !q.Until.IsZero() && !q.Until.After(q.Since) {
-		errs = append(errs, atParameter("until", "must be after since"))
-	}
-	if len(errs) > 0 {
+	if errs := a.parseFilter(a.filters, c.request.URL.RawQuery, &q); len(errs) > 0 {
 		return nil, invalid(slugParameters, errs)
 	}
 	page, err := stored(ctx, a, func(ctx context.Context) (Page, error) {
@@ -91,11 +104,76 @@ func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := taskList{Tasks: make([]*task, 0, len(page.Results)), NextCursor: text(page.Next)}
+	out := taskList{Tasks: make([]*task, 0, len(page.Results)), NextCursor: text(page.Next), Trimmed: page.Trimmed}
 	for _, r := range page.Results {
 		out.Tasks = append(out.Tasks, listed(r))
 	}
 	return jsonReply(http.StatusOK, out)
+}
+
+// inputPrefix is followed by the name of an indexed field.
+const inputPrefix = "input."
+
+// parseFilter reads a query that says which tasks are meant.
+func (a *API) parseFilter(table []param[listQuery], query string, q *listQuery) []fieldError {
+	var errs []fieldError
+	if values, err := url.ParseQuery(query); err == nil {
+		for _, name := range sortedKeys(values) {
+			field, ok := strings.CutPrefix(name, inputPrefix)
+			if !ok {
+				continue
+			}
+			if rule := a.setInput(q, field, values[name]); rule != "" {
+				errs = append(errs, atParameter(name, rule))
+			}
+			delete(values, name)
+		}
+		query = values.Encode()
+	}
+	errs = append(errs, parseQuery(table, query, q)...)
+	if q.Name != "" || len(errs) == 0 {
+		errs = append(errs, a.checkIndexed(q)...)
+	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && !q.Until.After(q.Since) {
+		errs = append(errs, atParameter("until", "must be after since"))
+	}
+	return errs
+}
+
+func (a *API) setInput(q *listQuery, field string, values []string) string {
+	switch {
+	case len(values) > 1:
+		return fmt.Sprintf("given %d times, may be given once", len(values))
+	case len(q.Input) == messages.MaxIndexed:
+		return fmt.Sprintf("at most %d fields of the input can be asked for", messages.MaxIndexed)
+	}
+	if q.Input == nil {
+		q.Input = map[string]string{}
+	}
+	q.Input[field] = values[0]
+	return nameRule(values[0], messages.MaxTerm)
+}
+
+// checkIndexed refuses fields that no task has announced as indexed, as far as
+// the catalog is known: nothing would ever be found by them.
+func (a *API) checkIndexed(q *listQuery) []fieldError {
+	s, err := a.catalog.loaded()
+	if err != nil || len(q.Input) == 0 {
+		return nil // whoever asks need not wait for the catalog
+	}
+	known := map[string]bool{}
+	for _, e := range s.entries {
+		for _, field := range e.Indexed {
+			known[field] = known[field] || q.Name == "" || q.Name == e.Name
+		}
+	}
+	var errs []fieldError
+	for _, field := range sortedKeys(q.Input) {
+		if !known[field] {
+			errs = append(errs, atParameter(inputPrefix+field, "is no field that the task's worker has indexed; see indexed in /v1/catalog"))
+		}
+	}
+	return errs
 }
 
 // listed leaves a long result out: 200 of them would be too much for one answer.

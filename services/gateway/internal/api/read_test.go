@@ -246,17 +246,19 @@ func TestListPassesTheFilterOn(t *testing.T) {
 		{TaskID: "b", State: messages.Success, Value: json.RawMessage(`"small"`)},
 		{TaskID: "a", State: messages.Success, Value: json.RawMessage(`"` + strings.Repeat("x", longestListed) + `"`)},
 		{TaskID: "p", State: messages.Success, Packed: []byte("eJw="), PackedSize: longestListed},
-	}, Next: "n1"}
-	w := s.ask(t, get, "/v1/tasks?state=success,RETRY&state=FAILURE&name=n&queue=q&worker=w&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z&limit=2&cursor=c", "")
+	}, Next: "n1", Trimmed: 3}
+	w := s.ask(t, get, "/v1/tasks?state=success,RETRY&state=FAILURE&name=n&queue=q&worker=w&error=bad+luck&id=0198&input.user_id=42&input.mail=a%40b&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z&limit=2&cursor=c", "")
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	require.Equal(t, Filter{
 		States: []messages.State{messages.Success, messages.Retry, messages.Failure}, Name: "n", Queue: "q", Worker: "w",
+		Error: "bad luck", ID: "0198", Input: map[string]string{"user_id": "42", "mail": "a@b"},
 		Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC),
 	}, s.store.listed)
 	require.Equal(t, "c", s.store.cursor)
 	require.Equal(t, 2, s.store.limit)
 	answer := decode(t, w)
 	require.Equal(t, "n1", answer["next_cursor"])
+	require.Equal(t, json.Number("3"), answer["trimmed"])
 	tasks, _ := answer["tasks"].([]any)
 	require.Len(t, tasks, 3)
 	small, _ := tasks[0].(map[string]any)
@@ -273,7 +275,7 @@ func TestListAtItsEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	w := s.ask(t, get, "/v1/tasks", "")
-	require.JSONEq(t, `{"tasks":[],"next_cursor":null}`, w.Body.String())
+	require.JSONEq(t, `{"tasks":[],"next_cursor":null,"trimmed":0}`, w.Body.String())
 	require.Equal(t, 50, s.store.limit)
 	require.Equal(t, Filter{}, s.store.listed)
 }
@@ -289,7 +291,12 @@ func TestBadListParameters(t *testing.T) {
 		"state=":      "PENDING, RECEIVED",
 		"since=today": "RFC 3339",
 		"until=2026-01-01T00:00:00Z&since=2026-01-01T00:00:00Z": "after since",
-		"name=":   "must not be empty",
+		"name=":               "must not be empty",
+		"error=":              "must not be empty",
+		"id=":                 "must not be empty",
+		"input.a=1&input.a=2": "given 2 times",
+		"input.a=":            "must not be empty",
+		"input.1=1&input.2=1&input.3=1&input.4=1&input.5=1&input.6=1&input.7=1&input.8=1&input.9=1": "at most 8 fields",
 		"foo=bar": "there are state, name",
 	} {
 		p := requireProblem(t, s.ask(t, get, "/v1/tasks?"+query, ""), http.StatusUnprocessableEntity, slugParameters)
@@ -299,6 +306,36 @@ func TestBadListParameters(t *testing.T) {
 	s.store.err = &messages.InvalidError{Field: "cursor", Rule: "must be one of ours"}
 	p := requireProblem(t, s.ask(t, get, "/v1/tasks?cursor=zz", ""), http.StatusUnprocessableEntity, slugParameters)
 	require.Equal(t, []string{"?cursor"}, pointers(p))
+}
+
+func TestListKnowsWhichFieldsAreIndexed(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	entry := sleepEntry()
+	entry.Indexed = []string{"label"}
+	s.store.announce(nil, entry)
+	s.catalog.refresh(t.Context(), 0)
+	require.Equal(t, http.StatusOK, s.ask(t, get, "/v1/tasks?input.label=a", "").Code)
+	require.Equal(t, http.StatusOK, s.ask(t, get, "/v1/tasks?input.label=a&name=sleep_task", "").Code)
+	for _, query := range []string{"input.duration=1", "input.label=a&name=other"} {
+		p := requireProblem(t, s.ask(t, get, "/v1/tasks?"+query, ""), http.StatusUnprocessableEntity, slugParameters)
+		require.Contains(t, p.Errors[0].Detail, "/v1/catalog")
+	}
+}
+
+func TestSubmissionsAreFoundByTheirIndexedFields(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	entry := sleepEntry()
+	entry.Indexed = []string{"label", "duration"}
+	s.store.announce(nil, entry)
+	require.Equal(t, http.StatusAccepted, s.ask(t, post, "/v1/tasks/sleep_task", `{"duration": 1.50, "label": "a"}`).Code)
+	require.Equal(t, http.StatusAccepted, s.ask(t, post, "/v1/tasks", `{"task": "sleep_task", "args": [2, "b"]}`).Code)
+	require.Equal(t, http.StatusAccepted, s.ask(t, post, "/v1/tasks", `{"task": "other", "args": [2, "b"], "options": {"queue": "q"}}`).Code)
+	require.Len(t, s.store.recorded, 3)
+	require.ElementsMatch(t, []string{"duration=1.50", "label=a"}, s.store.recorded[0].Terms)
+	require.ElementsMatch(t, []string{"duration=2", "label=b"}, s.store.recorded[1].Terms)
+	require.Empty(t, s.store.recorded[2].Terms)
 }
 
 func TestPreferredWait(t *testing.T) {

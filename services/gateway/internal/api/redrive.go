@@ -311,6 +311,9 @@ func (a *API) restart(ctx context.Context, t *messages.Task) (Restarted, error) 
 	}
 	r := pendingRecord(t)
 	r.Run = t.Run
+	if versions := a.catalog.peek(t.Name); len(versions) > 0 {
+		r.Terms = terms(versions[0].entry, t) // its input may be another one
+	}
 	store, cancel := context.WithTimeout(ctx, a.opts.ReadTimeout)
 	defer cancel()
 	state, err := a.opts.Restarter.Restart(store, r, t.IgnoreResult)

@@ -20,6 +20,8 @@ type submission struct {
 	task  *messages.Task
 	delay time.Duration
 	wait  time.Duration
+	// terms are what it can be found by, see [messages.Terms].
+	terms []string
 	// timeout bounds the publish; the default if zero.
 	timeout time.Duration
 	// single tells a submission of its own from an item of a batch.
@@ -84,7 +86,7 @@ func (a *API) submission(t *messages.Task, o submitOptions, entry messages.Catal
 	t.Origin = a.origin
 	t.ETA, t.Expires, t.MaxRetries = o.eta, o.expires, o.maxRetries
 	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult, t.Retention = o.timeLimit, o.softTimeLimit, o.ignoreResult, o.retention
-	s := submission{task: t, delay: o.delay(), wait: wait}
+	s := submission{task: t, delay: o.delay(), wait: wait, terms: terms(entry, t)}
 	if a.foreign[t.Queue] || entry.Foreign && t.Queue == entry.Queue {
 		// Celery holds the message until the ETA itself.
 		s.delay = 0
@@ -124,7 +126,7 @@ func (a *API) send(ctx context.Context, h *held, s submission) (*messages.Result
 	if err := a.publishOnce(ctx, h, s); err != nil {
 		return nil, err
 	}
-	pending := pendingRecord(s.task)
+	pending := s.record()
 	if !s.task.IgnoreResult {
 		a.opts.Recorder.Record(pending)
 	}
@@ -172,6 +174,26 @@ func pendingRecord(t *messages.Task) *messages.Result {
 		TaskID: t.ID, State: messages.Pending, Name: t.Name, Args: t.Args, Kwargs: t.Kwargs, Queue: t.Queue,
 		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires,
 	}
+}
+
+// record is that of a submission.
+func (s submission) record() *messages.Result {
+	r := pendingRecord(s.task)
+	r.Terms = s.terms
+	return r
+}
+
+// terms are what a task of a kind can be found by. An input that does not fit the
+// kind has none.
+func terms(entry messages.CatalogEntry, t *messages.Task) []string {
+	if len(entry.Indexed) == 0 {
+		return nil
+	}
+	input, err := messages.Input(t.Args, t.Kwargs, entry.Params)
+	if err != nil {
+		return nil
+	}
+	return messages.Terms(input, entry.Indexed)
 }
 
 // submitted answers 200 with the outcome when the client waited for it, else

@@ -72,6 +72,9 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
 	}, func() float64 { return float64(recorder.Dropped()) }))
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "lovage_index_trimmed_total", Help: "Tasks that this gateway dropped from the list of tasks, the oldest of their state, because it was at its limit.",
+	}, func() float64 { return float64(store.Trimmed()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker, registry)
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
@@ -94,6 +97,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return depth.Run(behind) })
 	g.Go(func() error { return recorder.Run(behind) })
 	g.Go(func() error { return watcher.Run(behind) })
+	g.Go(func() error { return store.Tidy(behind) })
 	g.Go(func() error { return clerk.run(behind) })
 	g.Go(func() error { return a.Run(behind) })
 	g.Go(func() error { return warn(behind, store, log) })

@@ -160,6 +160,13 @@ func (s *fakeStore) Get(ctx context.Context, id string) (*messages.Result, error
 	return nil, messages.ErrNotFound
 }
 
+// fail makes every look fail from now on, or none.
+func (s *fakeStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 // put writes a record and tells those who watch it.
 func (s *fakeStore) put(r *messages.Result) {
 	s.mu.Lock()

@@ -80,6 +80,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Catalog: catalog{store, publisher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
+		MaxStreams: c.streams(), MaxStreamsPerCaller: c.MaxStreamsEach,
 		Version: version.String(), Metrics: registry, Tracer: spans.Provider(),
 	})
 	if err != nil {

@@ -1,0 +1,78 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/pkg/client"
+)
+
+// tell writes a task event.
+func tell(w http.ResponseWriter, id string, state client.State) {
+	_, _ = fmt.Fprintf(w, "event: task\nid: %s\ndata: {\"task_id\":\"t\",\"state\":%q}\n\n", id, state)
+	_ = http.NewResponseController(w).Flush()
+}
+
+func TestWatchGoesOnWhereTheStreamBroke(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "/v1/tasks/t/events", r.URL.Path)
+		require.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
+		switch calls.Add(1) {
+		case 1:
+			require.Empty(t, r.Header.Get("Last-Event-ID"))
+			_, _ = fmt.Fprint(w, "retry: 1\n\n:\n\n")
+			tell(w, "a", client.Started)
+		case 2:
+			require.Equal(t, "a", r.Header.Get("Last-Event-ID"))
+			panic(http.ErrAbortHandler)
+		default:
+			require.Equal(t, "a", r.Header.Get("Last-Event-ID"))
+			tell(w, "b", client.Success)
+		}
+	})
+	var states []client.State
+	for task, err := range c.Watch(t.Context(), "t") {
+		require.NoError(t, err)
+		require.Equal(t, "t", task.TaskID)
+		states = append(states, task.State)
+	}
+	require.Equal(t, []client.State{client.Started, client.Success}, states)
+}
+
+func TestWatchEndsWithWhatCannotBeMended(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusGone, "task-expired", false) })
+	var got []error
+	for task, err := range c.Watch(t.Context(), "t") {
+		require.Nil(t, task)
+		got = append(got, err)
+	}
+	require.Len(t, got, 1)
+	require.Equal(t, "task-expired", problemOf(t, got[0]).Slug())
+}
+
+func TestWatchEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		tell(w, "a", client.Started)
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var last error
+	for task, err := range c.Watch(ctx, "t") {
+		if last = err; err == nil {
+			require.Equal(t, client.Started, task.State)
+			cancel()
+		}
+	}
+	require.ErrorIs(t, last, context.Canceled)
+}

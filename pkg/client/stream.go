@@ -45,6 +45,59 @@ func (c *Client) Watch(ctx context.Context, id string) iter.Seq2[*Task, error] {
 	}
 }
 
+// EventFilter selects changes. What is zero selects nothing.
+type EventFilter struct {
+	States      []State
+	Name, Queue string
+	// After is the ID of the last event that was seen; without it the events
+	// begin now.
+	After string
+}
+
+// Event says that a task has changed.
+type Event struct {
+	// ID is its place among all events.
+	ID string `json:"-"`
+	// Gap says that events are missing in this place, and nothing else: list the
+	// tasks again.
+	Gap    bool   `json:"-"`
+	TaskID string `json:"task_id"`
+	// State is what the task was in then.
+	State State `json:"state"`
+	// Name and Queue are empty where the record does not say.
+	Name  string    `json:"name"`
+	Queue string    `json:"queue"`
+	Time  time.Time `json:"time"`
+}
+
+// Events yields each change of a task that the filter selects, and comes back
+// for what it has missed when the connection breaks. It goes on until ctx ends.
+// An error, under the conditions of [Client.Wait], is the last that it yields.
+func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[*Event, error] {
+	q := url.Values{}
+	for _, s := range f.States {
+		q.Add("state", string(s))
+	}
+	setText(q, "name", f.Name)
+	setText(q, "queue", f.Queue)
+	return func(yield func(*Event, error) bool) {
+		s := subscription{watcher: watcher{client: c, begun: time.Now()}, path: path("v1", "events"), query: q, last: f.After}
+		for e, err := range s.events(ctx) {
+			out := &Event{ID: e.id, Gap: e.kind == "gap"}
+			if err == nil {
+				err = e.decode(out)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(out, nil) {
+				return
+			}
+		}
+	}
+}
+
 // serverEvent is one of the Server-Sent Events of a stream.
 type serverEvent struct {
 	kind, id string

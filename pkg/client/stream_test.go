@@ -76,3 +76,33 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	}
 	require.ErrorIs(t, last, context.Canceled)
 }
+
+func TestEventsComeBackForWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "/v1/events", r.URL.Path)
+		require.Equal(t, "name=n&queue=q&state=SUCCESS&state=FAILURE", r.URL.Query().Encode())
+		if calls.Add(1) == 1 {
+			require.Equal(t, "5", r.Header.Get("Last-Event-ID"))
+			_, _ = fmt.Fprint(w, "retry: 1\n\n", "event: change\nid: 6\ndata: {\"task_id\":\"a\",\"state\":\"SUCCESS\",\"name\":null,\"queue\":\"q\",\"time\":\"2026-01-02T03:04:05Z\"}\n\n", "id: 9\n\n")
+			return
+		}
+		require.Equal(t, "9", r.Header.Get("Last-Event-ID"), "the heartbeat has told it")
+		_, _ = fmt.Fprint(w, "event: gap\nid: 12\ndata: {}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	filter := client.EventFilter{States: []client.State{client.Success, client.Failure}, Name: "n", Queue: "q", After: "5"}
+	var got []client.Event
+	for e, err := range c.Events(t.Context(), filter) {
+		require.NoError(t, err)
+		if got = append(got, *e); e.Gap {
+			break
+		}
+	}
+	require.Equal(t, []client.Event{
+		{ID: "6", TaskID: "a", State: client.Success, Queue: "q", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		{ID: "12", Gap: true},
+	}, got)
+}

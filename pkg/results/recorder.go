@@ -105,6 +105,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // submission is a record ready to be written.
 type submission struct {
+	result *messages.Result
 	id     string
 	record []byte
 	ttl    time.Duration
@@ -135,7 +136,7 @@ func (r *Recorder) prepare(batch []submission, result *messages.Result) []submis
 		r.store.log.Debug("record of submission not encoded", zap.String("task_id", result.TaskID), zap.Error(err))
 		return batch
 	}
-	return append(batch, submission{id: result.TaskID, record: record, ttl: r.store.pendingFor(result), at: created(result)})
+	return append(batch, submission{result: result, id: result.TaskID, record: record, ttl: r.store.pendingFor(result), at: created(result)})
 }
 
 // flush writes what is left after the context has ended, and counts what it
@@ -192,6 +193,7 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 		entries[i] = indexEntry(b.id, b.at)
 	}
 	r.store.index.add(ctx, pipe, entries...)
+	wanted := r.store.changes.ask(ctx, pipe)
 	// The error of the pipeline is the first of its commands', read there.
 	_, _ = pipe.Exec(ctx)
 	var left []submission
@@ -207,11 +209,24 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 			r.store.log.Debug("record of submission refused", zap.String("task_id", batch[i].id), zap.Error(err))
 		}
 	}
+	if wanted() {
+		r.store.changes.tell(ctx, r.written(batch, cmds))
+	}
 	r.report(ctx, outage)
 	if outage == nil {
 		r.store.trim(ctx, len(batch))
 	}
 	return left
+}
+
+// written are the records of a batch that were not there before.
+func (r *Recorder) written(batch []submission, cmds []redis.Cmder) (records []*messages.Result) {
+	for i, cmd := range cmds {
+		if set, ok := cmd.(*redis.BoolCmd); ok && set.Val() {
+			records = append(records, batch[i].result)
+		}
+	}
+	return records
 }
 
 // report logs the beginning and the end of an outage, and nothing in between.

@@ -97,12 +97,19 @@ func newScripts() scripts {
 // attempt.
 const answerLost = "LOST"
 
+// answerDone is what a script answers when it has done what it is for.
+const answerDone = "OK"
+
 // call is one run of a script on the two keys of a task.
 type call struct {
 	script *redis.Script
 	id     string
 	args   []any
+	// record is what others are told of when the script has written it.
+	record *messages.Result
 }
+
+func (c call) changes() bool { return c.record != nil }
 
 // run runs one script on the keys of a task, together with others that come at
 // the same time.
@@ -112,7 +119,11 @@ func (s *Store) run(ctx context.Context, script *redis.Script, id string, args .
 
 // runOwned runs a script that answers LOST to a foreign token.
 func (s *Store) runOwned(ctx context.Context, doing string, script *redis.Script, id string, args ...any) error {
-	answer, err := s.run(ctx, script, id, args...).Text()
+	return s.doOwned(ctx, doing, call{script: script, id: id, args: args})
+}
+
+func (s *Store) doOwned(ctx context.Context, doing string, c call) error {
+	answer, err := s.groups.do(ctx, c, nil).Text()
 	if err != nil {
 		return storeError(doing, err)
 	}

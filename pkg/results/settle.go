@@ -43,8 +43,9 @@ func (s *Store) Progress(ctx context.Context, a messages.Attempt, token string, 
 	if err != nil {
 		return fmt.Errorf("store progress: %w", err)
 	}
-	return s.runOwned(ctx, "store progress", s.scripts.progress, a.ID,
-		a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds())
+	return s.doOwned(ctx, "store progress", call{script: s.scripts.progress, id: a.ID, record: r, args: []any{
+		a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds(),
+	}})
 }
 
 // Settle stores an outcome, publishes it and notes the successor, all in one
@@ -99,10 +100,14 @@ func (s *Store) settleCall(o Settlement) (call, error) {
 		ttl, state = s.pendingFor(o.Result), ""
 		guard = ttl
 	}
-	return call{script: s.scripts.settle, id: o.Attempt.ID, args: []any{
+	c := call{script: s.scripts.settle, id: o.Attempt.ID, args: []any{
 		o.Attempt.Run, o.Attempt.Number, o.Token, state, record, flag(o.IgnoreResult),
 		string(o.Next), ttl.Milliseconds(), guard.Milliseconds(),
-	}}, nil
+	}}
+	if !o.IgnoreResult {
+		c.record = o.Result
+	}
+	return c, nil
 }
 
 // Done says that the successor of this attempt is confirmed by the broker. It

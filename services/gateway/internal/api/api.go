@@ -92,7 +92,7 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
+// Recorder, Watcher, Events, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
 // OperationLeases are required.
 type Options struct {
 	Publisher   Publisher
@@ -101,6 +101,7 @@ type Options struct {
 	Restarter   Restarter
 	Recorder    Recorder
 	Watcher     Watcher
+	Events      Events
 	Catalog     Catalog
 	Keys        Keys
 	DeadLetters DeadLetters
@@ -197,6 +198,7 @@ func (o Options) validate() error {
 		{"Depths", o.Depths == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
+		{"Events", o.Events == nil},
 		{"Catalog", o.Catalog == nil},
 		{"Keys", o.Keys == nil},
 		{"Operations", o.Operations == nil},
@@ -230,6 +232,7 @@ type API struct {
 	draining chan struct{}
 	drain    sync.Once
 
+	hub         *hub
 	streams     *streams
 	streamTimes streamTimes
 	looks       slots // of the streams at the store
@@ -260,6 +263,7 @@ func New(o Options) (*API, error) {
 		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
 
+		hub:         newHub(o),
 		streams:     newStreams(o.MaxStreams, o.MaxStreamsPerCaller),
 		streamTimes: defaultStreamTimes(),
 		looks:       make(slots, looksTogether),
@@ -299,6 +303,7 @@ func (a *API) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.catalog.run(ctx) })
 	g.Go(func() error { return a.states.run(ctx) })
+	g.Go(func() error { return a.hub.run(ctx) })
 	g.Go(func() error { return a.runOperations(ctx) })
 	return g.Wait()
 }

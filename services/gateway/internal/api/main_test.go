@@ -330,6 +330,7 @@ type server struct {
 	store     *fakeStore
 	keys      *fakeKeys
 	depths    *fakeDepths
+	events    *fakeEvents
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
@@ -340,6 +341,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		keys:      &fakeKeys{},
 		graves:    &fakeGraves{},
 		depths:    &fakeDepths{},
+		events:    &fakeEvents{changed: make(chan struct{}, 1)},
 		store: &fakeStore{
 			states: map[string]messages.QueueState{}, records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
 			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
@@ -347,7 +349,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 	}
 	o := Options{
 		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
-		Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
+		Recorder: s.store, Watcher: s.store, Events: s.events, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

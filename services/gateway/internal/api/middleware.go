@@ -51,8 +51,8 @@ type exchange struct {
 	route     string
 	taskID    string
 	problem   *problem
-	head      bool // only the headers of the answer are wanted
-	stream    bool // the answer takes as long as its client listens
+	head      bool       // only the headers of the answer are wanted
+	stream    bool       // the answer takes as long as its client listens
 	span      trace.Span // nil without tracing
 }
 

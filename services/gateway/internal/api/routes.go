@@ -251,6 +251,7 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		Responses: withEvents(d.responses(bare(http.StatusNoContent, "The task is final and you have seen it so: there is nothing to come.")),
 			"Events. The data of a task event is a task as in a list."),
 	}, nil, a.stream(a.taskEvents))
+	eventsRoute(a, h, d)
 	route(h, huma.Operation{
 		OperationID: "list-tasks", Method: http.MethodGet, Path: routeTasks, Tags: []string{tagTasks}, Summary: "List tasks, newest first",
 		Parameters: document(a.filters), Responses: d.responses(typed[taskList](http.StatusOK, "A page of tasks.")),

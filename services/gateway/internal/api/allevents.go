@@ -91,7 +91,7 @@ func (a *API) allEvents(ctx context.Context, c *call) error {
 	}
 	to, err := a.openEvents(c)
 	if err != nil || exchangeOf(ctx).head {
-		return nil //nolint:nilerr // a client that is gone hears nothing more
+		return nil // a client that is gone hears nothing more
 	}
 	l.to = to
 	_ = l.run(ctx, wake, a.draining) // the same

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,8 +123,8 @@ func (h *hub) find(position string) (number int, found bool) {
 	if position == h.last {
 		return h.from + len(h.ring), true
 	}
-	for i := len(h.ring) - 1; i >= 0; i-- {
-		if h.ring[i].Position == position {
+	for i, c := range slices.Backward(h.ring) {
+		if c.Position == position {
 			return h.from + i + 1, true
 		}
 	}

@@ -56,7 +56,7 @@ func (a *API) taskEvents(ctx context.Context, c *call) error {
 	}
 	to, err := a.openEvents(c)
 	if err != nil || exchangeOf(ctx).head {
-		return nil //nolint:nilerr // a client that is gone hears nothing more
+		return nil // a client that is gone hears nothing more
 	}
 	a.followEvents(ctx, to, c.name, changed, now, seen)
 	return nil

@@ -70,8 +70,9 @@ func (s *Store) tryCancel(ctx context.Context, id string) (*messages.Result, Can
 	if err != nil {
 		return nil, "", fmt.Errorf("cancel task: %w", err)
 	}
-	answer, err := s.run(ctx, s.scripts.cancel, id, seen, record, s.ttl.Milliseconds(), s.pendingFor(r).Milliseconds(),
-		r.Run, r.Retries, cancelChannel, id).Text()
+	answer, err := s.groups.do(ctx, call{script: s.scripts.cancel, id: id, record: revoked, args: []any{
+		seen, record, s.ttl.Milliseconds(), s.pendingFor(r).Milliseconds(), r.Run, r.Retries, cancelChannel, id,
+	}}, nil).Text()
 	if err != nil {
 		return nil, "", storeError("cancel task", err)
 	}

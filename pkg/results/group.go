@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 const (
@@ -113,6 +115,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 	}
 	calls := make([]call, len(group))
 	var entries []entry
+	wanted := func() bool { return false }
 	for i, m := range group {
 		calls[i] = m.call
 		if m.entry != nil {
@@ -123,12 +126,29 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 		if len(entries) > 0 {
 			g.store.index.move(ctx, pipe, entries...)
 		}
+		if slices.ContainsFunc(calls, call.changes) {
+			wanted = g.store.changes.ask(ctx, pipe)
+		}
 	})
 	g.mu.Lock()
 	g.appoint()
 	g.mu.Unlock()
+	if wanted() {
+		// Before anybody goes on: what one task does next is told after this.
+		g.store.changes.tell(ctx, changed(calls, cmds))
+	}
 	for i, m := range group {
 		m.cmd = cmds[i]
 		close(m.done)
 	}
+}
+
+// changed are the records that the calls have written.
+func changed(calls []call, cmds []*redis.Cmd) (records []*messages.Result) {
+	for i, c := range calls {
+		if answer, err := cmds[i].Text(); c.changes() && err == nil && (answer == answerDone || answer == string(CancelRevoked)) {
+			records = append(records, c.record)
+		}
+	}
+	return records
 }

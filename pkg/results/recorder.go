@@ -105,6 +105,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // submission is a record ready to be written.
 type submission struct {
+	result *messages.Result
 	id     string
 	record []byte
 	ttl    time.Duration
@@ -137,7 +138,7 @@ func (r *Recorder) prepare(batch []submission, result *messages.Result) []submis
 		return batch
 	}
 	return append(batch, submission{
-		id: result.TaskID, record: record, ttl: r.store.pendingFor(result), entry: entryOf(result), terms: result.Terms,
+		result: result, id: result.TaskID, record: record, ttl: r.store.pendingFor(result), entry: entryOf(result), terms: result.Terms,
 	})
 }
 
@@ -195,6 +196,7 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 		// NX: a worker may know more by now.
 		cmds[i] = pipe.SetNX(ctx, messages.ResultKey(b.id), b.record, b.ttl)
 	}
+	wanted := r.store.changes.ask(ctx, pipe)
 	// The error of the pipeline is the first of its commands', read there.
 	_, _ = pipe.Exec(ctx)
 	var left []submission
@@ -213,6 +215,9 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 			r.store.log.Debug("record of submission refused", zap.String("task_id", batch[i].id), zap.Error(err))
 		}
 	}
+	if wanted() {
+		r.store.changes.tell(ctx, r.written(batch, cmds))
+	}
 	r.report(ctx, outage)
 	if outage == nil {
 		if _, err := r.store.index.put(ctx, known); err != nil {
@@ -221,6 +226,16 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 		r.store.trim(ctx, len(batch))
 	}
 	return left
+}
+
+// written are the records of a batch that were not there before.
+func (r *Recorder) written(batch []submission, cmds []*redis.BoolCmd) (records []*messages.Result) {
+	for i, cmd := range cmds {
+		if cmd.Val() {
+			records = append(records, batch[i].result)
+		}
+	}
+	return records
 }
 
 // report logs the beginning and the end of an outage, and nothing in between.

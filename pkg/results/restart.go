@@ -35,7 +35,11 @@ func (s *Store) Restart(ctx context.Context, r *messages.Result, ignoreResult bo
 			return "", fmt.Errorf("restart task: %w", err)
 		}
 	}
-	answer, err := s.run(ctx, s.scripts.restart, r.TaskID, r.Run, record, s.pendingFor(r).Milliseconds()).Text()
+	restart := call{script: s.scripts.restart, id: r.TaskID, args: []any{r.Run, record, s.pendingFor(r).Milliseconds()}}
+	if !ignoreResult {
+		restart.record = r
+	}
+	answer, err := s.groups.do(ctx, restart, nil).Text()
 	if err != nil {
 		return "", storeError("restart task", err)
 	}

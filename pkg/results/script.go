@@ -102,12 +102,19 @@ func newScripts() scripts {
 // attempt.
 const answerLost = "LOST"
 
+// answerDone is what a script answers when it has done what it is for.
+const answerDone = "OK"
+
 // call is one run of a script on the two keys of a task.
 type call struct {
 	script *redis.Script
 	id     string
 	args   []any
+	// record is what others are told of when the script has written it.
+	record *messages.Result
 }
+
+func (c call) changes() bool { return c.record != nil }
 
 // run runs one script on the keys of a task, together with others that come at
 // the same time.

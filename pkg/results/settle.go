@@ -41,7 +41,9 @@ func (s *Store) Progress(ctx context.Context, a messages.Attempt, token string, 
 	if err != nil {
 		return fmt.Errorf("store progress: %w", err)
 	}
-	progress := call{script: s.scripts.progress, id: a.ID, args: []any{a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds()}}
+	progress := call{script: s.scripts.progress, id: a.ID, record: r, args: []any{
+		a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds(),
+	}}
 	return owned("store progress", s.groups.do(ctx, progress, new(entryOf(r))))
 }
 
@@ -92,10 +94,14 @@ func (s *Store) settleCall(o Settlement) (call, error) {
 		ttl, state = s.pendingFor(o.Result), ""
 		guard = ttl
 	}
-	return call{script: s.scripts.settle, id: o.Attempt.ID, args: []any{
+	c := call{script: s.scripts.settle, id: o.Attempt.ID, args: []any{
 		o.Attempt.Run, o.Attempt.Number, o.Token, state, record, flag(o.IgnoreResult),
 		string(o.Next), ttl.Milliseconds(), guard.Milliseconds(),
-	}}, nil
+	}}
+	if !o.IgnoreResult {
+		c.record = o.Result
+	}
+	return c, nil
 }
 
 // Done says that the successor of this attempt is confirmed by the broker. It

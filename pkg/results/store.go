@@ -40,6 +40,7 @@ type Store struct {
 	scripts    scripts
 	index      *index
 	groups     groups
+	changes    changes
 	announced  announcements
 }
 
@@ -60,6 +61,7 @@ func New(o Options) *Store {
 		index:      newIndex(o.Client, or(o.IndexLimit, 1_000_000), ttl),
 	}
 	s.groups.store = s
+	s.changes.client, s.changes.log = o.Client, log
 	return s
 }
 

@@ -100,7 +100,7 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
+// Recorder, Watcher, Events, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
 // OperationLeases are required.
 type Options struct {
 	Publisher   Publisher
@@ -109,6 +109,7 @@ type Options struct {
 	Restarter   Restarter
 	Recorder    Recorder
 	Watcher     Watcher
+	Events      Events
 	Catalog     Catalog
 	Keys        Keys
 	DeadLetters DeadLetters
@@ -147,6 +148,12 @@ type Options struct {
 	PassTimeout time.Duration
 	// MaxWait caps "Prefer: wait", 60 s by default.
 	MaxWait time.Duration
+	// MaxStreams is the most event streams that may be open, 5000 by default,
+	// and MaxStreamsPerCaller those of one caller, 500 by default. Caller says
+	// whose a request is, by its remote address if it is nil.
+	MaxStreams          int
+	MaxStreamsPerCaller int
+	Caller              func(*http.Request) string
 	// Retention is how long a record is kept at most after the creation of
 	// its id; a UUIDv7 older than that without a record is gone (410). The
 	// default is 8 days: 7 for a task that has not ended, 1 for its result.
@@ -169,6 +176,11 @@ func (o Options) withDefaults() Options {
 	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
 	o.PassTimeout = orDefault(o.PassTimeout, 25*time.Second)
 	o.MaxWait = orDefault(o.MaxWait, time.Minute)
+	o.MaxStreams = orDefault(o.MaxStreams, 5000)
+	o.MaxStreamsPerCaller = orDefault(o.MaxStreamsPerCaller, 500)
+	if o.Caller == nil {
+		o.Caller = remoteAddress
+	}
 	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
 	return o
 }
@@ -194,6 +206,7 @@ func (o Options) validate() error {
 		{"Depths", o.Depths == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
+		{"Events", o.Events == nil},
 		{"Catalog", o.Catalog == nil},
 		{"Keys", o.Keys == nil},
 		{"Operations", o.Operations == nil},
@@ -227,6 +240,11 @@ type API struct {
 	draining chan struct{}
 	drain    sync.Once
 
+	hub         *hub
+	streams     *streams
+	streamTimes streamTimes
+	looks       slots // of the streams at the store
+
 	operating      slots         // of the operations here
 	begun          chan *work    // those that begin here
 	rested         chan struct{} // closed when nobody works on any more
@@ -253,6 +271,11 @@ func New(o Options) (*API, error) {
 		metrics:  newMetrics(o.Metrics),
 		draining: make(chan struct{}),
 
+		hub:         newHub(o),
+		streams:     newStreams(o.MaxStreams, o.MaxStreamsPerCaller),
+		streamTimes: defaultStreamTimes(),
+		looks:       make(slots, looksTogether),
+
 		operating:      make(slots, operationsTogether),
 		begun:          make(chan *work),
 		rested:         make(chan struct{}),
@@ -265,6 +288,7 @@ func New(o Options) (*API, error) {
 		a.tracer = tracing.Tracer(o.Tracer)
 	}
 	a.limiter.show(o.Metrics)
+	a.streams.show(o.Metrics)
 	e := echo.New()
 	e.HTTPErrorHandler = echoError
 	static, err := a.register(e)
@@ -288,12 +312,13 @@ func (a *API) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.catalog.run(ctx) })
 	g.Go(func() error { return a.states.run(ctx) })
+	g.Go(func() error { return a.hub.run(ctx) })
 	g.Go(func() error { return a.runOperations(ctx) })
 	return g.Wait()
 }
 
-// Drain makes /readyz answer 503, ends every "Prefer: wait" and gives the
-// operations back, so that the server can stop. All else goes on. It may be
+// Drain makes /readyz answer 503, ends every "Prefer: wait" and every event
+// stream, and gives the operations back, so that the server can stop. All else goes on. It may be
 // called more than once.
 func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
 

@@ -160,6 +160,13 @@ func (s *fakeStore) Get(ctx context.Context, id string) (*messages.Result, error
 	return nil, messages.ErrNotFound
 }
 
+// fail makes every look fail from now on, or none.
+func (s *fakeStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 // put writes a record and tells those who watch it.
 func (s *fakeStore) put(r *messages.Result) {
 	s.mu.Lock()
@@ -323,6 +330,7 @@ type server struct {
 	store     *fakeStore
 	keys      *fakeKeys
 	depths    *fakeDepths
+	events    *fakeEvents
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
@@ -333,6 +341,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		keys:      &fakeKeys{},
 		graves:    &fakeGraves{},
 		depths:    &fakeDepths{},
+		events:    &fakeEvents{changed: make(chan struct{}, 1)},
 		store: &fakeStore{
 			states: map[string]messages.QueueState{}, records: map[string]*messages.Result{}, watches: map[chan struct{}]string{},
 			entries: []messages.CatalogEntry{sleepEntry(), {Name: "send_mail", Queue: "mail"}},
@@ -340,7 +349,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 	}
 	o := Options{
 		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
-		Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
+		Recorder: s.store, Watcher: s.store, Events: s.events, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

@@ -72,12 +72,23 @@ func (c *catalog) show(r prometheus.Registerer) {
 	}))
 }
 
+// show lets it be seen how many streams are open.
+func (s *streams) show(r prometheus.Registerer) {
+	if r == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lovage_event_streams", Help: "Event streams that are open; further ones than LOVAGE_MAX_STREAMS are refused.",
+	}, func() float64 { return float64(s.count()) }))
+}
+
 // accepted is the outcome of a submission without a problem.
 const accepted = "accepted"
 
-// observe counts one answer. What has no route is not worth a label.
+// observe counts one answer. What has no route is not worth a label, and how
+// long a client listens is no time to answer.
 func (m *metrics) observe(method string, status int, x *exchange, took time.Duration) {
-	if x.route == "" {
+	if x.route == "" || x.stream && x.problem == nil {
 		return
 	}
 	kind := answerKind{x.route, method, status}

@@ -51,6 +51,8 @@ type exchange struct {
 	route     string
 	taskID    string
 	problem   *problem
+	head      bool       // only the headers of the answer are wanted
+	stream    bool       // the answer takes as long as its client listens
 	span      trace.Span // nil without tracing
 }
 
@@ -77,7 +79,7 @@ func (x *exchange) fail(p *problem) {
 func (a *API) logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
-		x := &exchange{requestID: requestID(r)}
+		x := &exchange{requestID: requestID(r), head: r.Method == http.MethodHead}
 		w.Header().Set("X-Request-Id", x.requestID)
 		rec := &recorder{ResponseWriter: w}
 		defer func() {

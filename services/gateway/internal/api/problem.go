@@ -102,6 +102,7 @@ const (
 	slugQueueFull      slug = "queue-full"
 	slugDraining       slug = "queue-draining"
 	slugOverloaded     slug = "overloaded"
+	slugTooManyStreams slug = "too-many-streams"
 	slugStopping       slug = "stopping"
 	slugInternal       slug = "internal"
 )
@@ -118,9 +119,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [49]problemKind {
+func kinds() [50]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [49]problemKind{
+	return [50]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -168,6 +169,7 @@ func kinds() [49]problemKind {
 		{slugQueueFull, http.StatusTooManyRequests, "Queue is full", true, later, messages.ErrQueueFull},
 		{"refused", http.StatusServiceUnavailable, "Broker refused the task", true, later, messages.ErrRefused},
 		{slugOverloaded, http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},
+		{slugTooManyStreams, http.StatusTooManyRequests, "Too many event streams", true, later, nil},
 		{slugStopping, http.StatusServiceUnavailable, "Gateway is stopping", true, soon, nil},
 		{slugInternal, http.StatusInternalServerError, "Internal error", false, 0, nil},
 	}

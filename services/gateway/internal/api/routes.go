@@ -244,6 +244,14 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		Parameters: []*huma.Param{id, have, prefer},
 		Responses:  d.responses(typed[task](http.StatusOK, "The task."), bare(http.StatusNotModified, "It is as you have it.")),
 	}, nil, a.getTask)
+	routeStream(h, huma.Operation{
+		OperationID: "watch-task", Method: http.MethodGet, Path: routeTask + "/events", Tags: []string{tagTasks}, Summary: "Watch a task",
+		Description: "Server-Sent Events: a task event with the task as it stands, another one after each change, and the end of the stream when it is final. What changes quickly is not told in every state.",
+		Parameters:  []*huma.Param{id, lastEventParam("A task that has not changed since is not told again.")},
+		Responses: withEvents(d.responses(bare(http.StatusNoContent, "The task is final and you have seen it so: there is nothing to come.")),
+			"Events. The data of a task event is a task as in a list."),
+	}, nil, a.stream(a.taskEvents))
+	eventsRoute(a, h, d)
 	route(h, huma.Operation{
 		OperationID: "list-tasks", Method: http.MethodGet, Path: routeTasks, Tags: []string{tagTasks}, Summary: "List tasks, newest first",
 		Parameters: document(a.filters), Responses: d.responses(typed[taskList](http.StatusOK, "A page of tasks.")),

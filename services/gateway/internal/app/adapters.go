@@ -150,3 +150,43 @@ func (o operations) Take(ctx context.Context, id, token string) (api.StoredOpera
 func (o operations) Save(ctx context.Context, op api.StoredOperation, token string) (bool, error) {
 	return o.store.SaveOperation(ctx, results.Operation(op), token)
 }
+
+// events gives the API the changes of all tasks in its own terms.
+type events struct {
+	store   *results.Store
+	watcher *results.Watcher
+}
+
+// Listen waits until everybody knows that somebody listens.
+func (e events) Listen(ctx context.Context) (string, error) {
+	position, err := e.store.ListenEvents(ctx)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-time.After(results.EventsLag):
+		return position, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (e events) Keep(ctx context.Context) error { return eventsError(e.store.KeepEvents(ctx)) }
+
+func (e events) Read(ctx context.Context, after string, n int) ([]api.Event, string, error) {
+	found, position, err := e.store.Events(ctx, after, n)
+	out := make([]api.Event, len(found))
+	for i, one := range found {
+		out[i] = api.Event(one)
+	}
+	return out, position, eventsError(err)
+}
+
+func (e events) Watch() (changed <-chan struct{}, stop func()) { return e.watcher.WatchEvents() }
+
+func eventsError(err error) error {
+	if _, none := errors.AsType[*messages.InvalidError](err); none || errors.Is(err, results.ErrEventsGone) {
+		return errors.Join(api.ErrEventsGone, err)
+	}
+	return err
+}

@@ -38,6 +38,8 @@ type Config struct {
 	MaxQueueDepth     int            `name:"max-queue-depth" env:"LOVAGE_MAX_QUEUE_DEPTH" default:"2000000" help:"How many messages may wait in a queue before submissions to it are refused; 0 for any number."`
 	MaxQueueDepths    map[string]int `name:"max-queue-depths" env:"LOVAGE_MAX_QUEUE_DEPTHS" mapsep:"," help:"The same for single queues, as queue=number."`
 	MaxConnections    int            `name:"max-connections" env:"LOVAGE_MAX_CONNECTIONS" default:"10000" help:"How many connections may be open at a time; further ones wait."`
+	MaxStreams        int            `name:"max-streams" env:"LOVAGE_MAX_STREAMS" default:"5000" help:"How many event streams may be open at a time, of three quarters of the connections at most."`
+	MaxStreamsEach    int            `name:"max-streams-per-caller" env:"LOVAGE_MAX_STREAMS_PER_CALLER" default:"500" help:"The same of one caller."`
 	MaxBody           int64          `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
 	AllowedHosts      []string       `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
 	ForeignQueues     []string       `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
@@ -67,6 +69,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("LOVAGE_MAX_CONNECTIONS: must be at least 1, is %d", c.MaxConnections))
+	}
+	if c.MaxStreams < 1 || c.MaxStreamsEach < 1 {
+		errs = append(errs, fmt.Errorf("LOVAGE_MAX_STREAMS, LOVAGE_MAX_STREAMS_PER_CALLER: must be at least 1, are %d and %d", c.MaxStreams, c.MaxStreamsEach))
 	}
 	errs = append(errs, c.checkServers(), errors.Join(c.checkDepths()...))
 	for _, q := range c.ForeignQueues {
@@ -103,6 +108,9 @@ func (c Config) checkDepths() (errs []error) {
 	}
 	return errs
 }
+
+// streams leaves connections to those who want an answer.
+func (c Config) streams() int { return max(1, min(c.MaxStreams, c.MaxConnections*3/4)) }
 
 // checkListen keeps a gateway without credentials on loopback.
 func (c Config) checkListen() error {

@@ -91,10 +91,21 @@ func TestValidateNamesEverySettingAtFault(t *testing.T) {
 	for _, name := range []string{
 		"LOVAGE_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL", "LOVAGE_RESULT_TTL", "LOVAGE_PUBLISH_TIMEOUT", "LOVAGE_MAX_BODY", "LOVAGE_FOREIGN_QUEUES",
 		"LOVAGE_MAX_PUBLISH_TIMEOUT", "LOVAGE_MAX_IN_FLIGHT", "LOVAGE_MAX_QUEUE_DEPTH: ", "LOVAGE_MAX_QUEUE_DEPTHS", "LOVAGE_MAX_CONNECTIONS",
+		"LOVAGE_MAX_STREAMS, ", "LOVAGE_MAX_STREAMS_PER_CALLER",
 	} {
 		require.ErrorContains(t, err, name)
 	}
 	c := defaults(t)
 	c.MaxBody, c.ForeignQueues = 16<<20, []string{"celery"}
 	require.NoError(t, c.Validate(), "the limit itself is allowed")
+}
+
+func TestStreamsLeaveConnectionsToOthers(t *testing.T) {
+	t.Parallel()
+	c := defaults(t)
+	require.Equal(t, 5000, c.streams())
+	c.MaxConnections = 1000
+	require.Equal(t, 750, c.streams())
+	c.MaxConnections = 1
+	require.Equal(t, 1, c.streams())
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lovage-mq/lovage/internal/outbound"
 )
 
 func TestRequestRefusesHostsThatAreNotAllowed(t *testing.T) {
@@ -97,7 +99,7 @@ func TestUnknownNameIsRetried(t *testing.T) {
 
 func TestNoProxyDialsInOurPlace(t *testing.T) {
 	t.Parallel()
-	transport, isTransport := newClient(nil, nil).Transport.(*http.Transport)
+	transport, isTransport := outbound.NewClient(outbound.AllowList{}, nil).Transport.(*http.Transport)
 	require.True(t, isTransport)
 	require.Nil(t, transport.Proxy)
 }

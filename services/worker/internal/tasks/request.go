@@ -5,19 +5,18 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
@@ -41,13 +40,13 @@ type requestOut struct {
 
 // requester is http_request.
 type requester struct {
-	allow       allowList
+	allow       outbound.AllowList
 	client      *http.Client
 	maxRequest  int64
 	maxResponse int64
 }
 
-func newRequester(c Config, allow allowList, client *http.Client) *requester {
+func newRequester(c Config, allow outbound.AllowList, client *http.Client) *requester {
 	return &requester{allow: allow, client: client, maxRequest: c.MaxRequest, maxResponse: c.MaxResponse}
 }
 
@@ -77,7 +76,7 @@ func (r *requester) run(ctx context.Context, in requestIn) (requestOut, error) {
 
 // request checks everything that can be checked before the call.
 func (r *requester) request(ctx context.Context, in requestIn) (*http.Request, error) {
-	u, err := parseURL(r.allow, in.URL)
+	u, err := r.allow.ParseURL(in.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -109,17 +108,6 @@ func sign(ctx context.Context, req *http.Request) {
 	if trace := worker.TraceParent(ctx); httpguts.ValidHeaderFieldValue(trace) && trace != "" {
 		req.Header.Set("Traceparent", trace)
 	}
-}
-
-// parseURL reads a URL and refuses one that must not be called. What the parser
-// complains of is left out, because it quotes the URL.
-func parseURL(allow allowList, text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, errors.New("url: is not a URL")
-	}
-	u.Fragment, u.RawFragment = "", ""
-	return u, allow.checkURL(u)
 }
 
 // setHeaders adds the caller's headers, in order, so that of two spellings of
@@ -155,7 +143,7 @@ func readBody(body io.Reader, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(read)) > limit {
-		return nil, refuse("the answer has more than %d bytes", limit)
+		return nil, outbound.Refuse("the answer has more than %d bytes", limit)
 	}
 	return read, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
@@ -31,9 +32,9 @@ func serve(t *testing.T, handler http.HandlerFunc) (base, host string) {
 func newTestRequester(t *testing.T, c Config) *requester {
 	t.Helper()
 	c = c.withDefaults()
-	allow, err := parseAllowList(c.HTTPAllow)
+	allow, err := outbound.ParseAllowList("LOVAGE_HTTP_ALLOW", c.HTTPAllow)
 	require.NoError(t, err)
-	client := newClient(allow, c.Resolver)
+	client := outbound.NewClient(allow, c.Resolver)
 	t.Cleanup(client.CloseIdleConnections)
 	return newRequester(c, allow, client)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
@@ -33,7 +34,7 @@ func callError(ctx context.Context, req *http.Request, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: interrupted: %w", call, ctx.Err())
 	}
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*outbound.Refusal](err); ok {
 		// Without what net wraps around it, which names the address.
 		return worker.Permanent(fmt.Errorf("%s: %w", call, refused))
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
@@ -51,14 +52,14 @@ type Config struct {
 // with the config, each with the name of the setting.
 func Register(w *worker.Worker, c Config) error {
 	c = c.withDefaults()
-	allow, err := parseAllowList(c.HTTPAllow)
+	allow, err := outbound.ParseAllowList("LOVAGE_HTTP_ALLOW", c.HTTPAllow)
 	if c.SleepMax < 0 {
 		err = errors.Join(errors.New("LOVAGE_SLEEP_MAX: must be positive"), err)
 	}
 	if err != nil {
 		return fmt.Errorf("built-in tasks: %w", err)
 	}
-	client := newClient(allow, c.Resolver)
+	client := outbound.NewClient(allow, c.Resolver)
 
 	worker.Handle(w, "sleep_task", newSleeper(c).run,
 		worker.WithDescription("Sleeps for a number of seconds and reports its progress every second."))

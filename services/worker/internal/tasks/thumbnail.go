@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
@@ -34,7 +35,7 @@ type thumbnailOut struct {
 
 // thumbnailer is the task thumbnail.
 type thumbnailer struct {
-	allow        allowList
+	allow        outbound.AllowList
 	client       *http.Client
 	maxImage     int64
 	maxThumbnail int64
@@ -44,7 +45,7 @@ type thumbnailer struct {
 	pixels *semaphore.Weighted
 }
 
-func newThumbnailer(c Config, allow allowList, client *http.Client) *thumbnailer {
+func newThumbnailer(c Config, allow outbound.AllowList, client *http.Client) *thumbnailer {
 	return &thumbnailer{
 		allow: allow, client: client,
 		maxImage: c.MaxImage, maxThumbnail: c.MaxThumbnail, maxPixels: c.MaxPixels,
@@ -99,7 +100,7 @@ func (t *thumbnailer) read(ctx context.Context, in thumbnailIn) ([]byte, error) 
 
 // fetch gets the image by the same rules as http_request.
 func (t *thumbnailer) fetch(ctx context.Context, text string) ([]byte, error) {
-	u, err := parseURL(t.allow, text)
+	u, err := t.allow.ParseURL(text)
 	if err != nil {
 		return nil, worker.Permanent(err)
 	}

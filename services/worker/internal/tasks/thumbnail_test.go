@@ -20,15 +20,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/image/draw"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
 func newTestThumbnailer(t *testing.T, c Config) *thumbnailer {
 	t.Helper()
 	c = c.withDefaults()
-	allow, err := parseAllowList(c.HTTPAllow)
+	allow, err := outbound.ParseAllowList("LOVAGE_HTTP_ALLOW", c.HTTPAllow)
 	require.NoError(t, err)
-	client := newClient(allow, c.Resolver)
+	client := outbound.NewClient(allow, c.Resolver)
 	t.Cleanup(client.CloseIdleConnections)
 	return newThumbnailer(c, allow, client)
 }

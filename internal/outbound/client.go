@@ -1,4 +1,4 @@
-package tasks
+package outbound
 
 import (
 	"net"
@@ -15,9 +15,11 @@ const (
 	idleTimeout       = 30 * time.Second
 )
 
-// newClient returns the client of all tasks: no proxy from the environment,
-// which would dial in our place, and no cookies.
-func newClient(allow allowList, resolver *net.Resolver) *http.Client {
+// NewClient returns a client that calls what is allowed, with at most five
+// redirects to what is allowed as well: no proxy from the environment, which
+// would dial in our place, and no cookies. It has no timeout of its own. The
+// resolver looks up host names, the system's if it is nil.
+func NewClient(allow AllowList, resolver *net.Resolver) *http.Client {
 	g := &guard{allow: allow, resolver: resolver}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -36,9 +38,9 @@ func newClient(allow allowList, resolver *net.Resolver) *http.Client {
 
 // checkRedirect looks at each hop as at the first URL, and keeps the caller's
 // headers from a host that the caller did not name.
-func checkRedirect(allow allowList, req *http.Request, via []*http.Request) error {
+func checkRedirect(allow AllowList, req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
-		return refuse("more than %d redirects", maxRedirects)
+		return Refuse("more than %d redirects", maxRedirects)
 	}
 	if err := allow.checkURL(req.URL); err != nil {
 		return err

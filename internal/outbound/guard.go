@@ -1,4 +1,4 @@
-package tasks
+package outbound
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 
 const dialTimeout = 10 * time.Second
 
-// guard dials for the tasks. A name on the list of allowed hosts belongs to
+// guard dials. A name on the list of allowed hosts belongs to
 // whoever answers for it in the DNS, so the address counts as well, and it is
 // looked at when the socket connects: what was looked up earlier may have
 // changed since.
 type guard struct {
-	allow    allowList
+	allow    AllowList
 	resolver *net.Resolver
 }
 
@@ -47,17 +47,17 @@ func (g *guard) dial(ctx context.Context, network, address string) (net.Conn, er
 func (g *guard) checkAddress(host, resolved string, private bool) error {
 	target, err := netip.ParseAddrPort(resolved)
 	if err != nil {
-		return refuse("host %s leads to something that is no address", host)
+		return Refuse("host %s leads to something that is no address", host)
 	}
 	ip := target.Addr().Unmap()
 	if private || public(ip) {
 		return nil
 	}
 	port := strconv.Itoa(int(target.Port()))
-	if slices.ContainsFunc(g.allow, func(e allowed) bool { return e.covers(ip, port) }) {
+	if slices.ContainsFunc(g.allow.entries, func(e allowed) bool { return e.covers(ip, port) }) {
 		return nil
 	}
-	return refuse("host %s leads to a private or reserved address; if that is meant, allow it as private:%s in LOVAGE_HTTP_ALLOW", host, host)
+	return Refuse("host %s leads to a private or reserved address; if that is meant, allow it as private:%s in %s", host, host, g.allow.setting)
 }
 
 // public reports whether an address is one of the open internet.

@@ -1,4 +1,4 @@
-package tasks
+package outbound
 
 import (
 	"net/netip"
@@ -56,9 +56,9 @@ func TestAllowListMatches(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.entry+" "+tt.host+":"+tt.port, func(t *testing.T) {
 			t.Parallel()
-			list, err := parseAllowList([]string{" " + tt.entry + " ", ""})
+			list, err := ParseAllowList("LOVAGE_HTTP_ALLOW", []string{" " + tt.entry + " ", ""})
 			require.NoError(t, err)
-			require.Len(t, list, 1)
+			require.Len(t, list.entries, 1)
 			private, err := list.check(tt.host, tt.port)
 			require.Equal(t, tt.allowed, err == nil, "%v", err)
 			require.Equal(t, tt.private, private)
@@ -72,17 +72,17 @@ func TestAllowListRefusesWhatItCannotRead(t *testing.T) {
 		"http://example.com", "example.com/path", "10.0.0.0/33", "::ffff:10.0.0.0/100", "*", "*.", "*.*.com", "a b", "a..b", ".com",
 		"example.com:", "example.com:0", "example.com:70000", "example.com:http", "fe80::1%lo", "private:", "private:private:a", "a:b:c",
 	} {
-		_, err := parseAllowList([]string{"good.example", entry})
+		_, err := ParseAllowList("LOVAGE_HTTP_ALLOW", []string{"good.example", entry})
 		require.ErrorContains(t, err, "LOVAGE_HTTP_ALLOW", entry)
 	}
-	_, err := parseAllowList([]string{"a b", "c d"})
+	_, err := ParseAllowList("LOVAGE_HTTP_ALLOW", []string{"a b", "c d"})
 	require.ErrorContains(t, err, `"a b"`)
 	require.ErrorContains(t, err, `"c d"`, "all at once")
 }
 
 func TestCheckURL(t *testing.T) {
 	t.Parallel()
-	list, err := parseAllowList([]string{"example.com"})
+	list, err := ParseAllowList("LOVAGE_HTTP_ALLOW", []string{"example.com"})
 	require.NoError(t, err)
 	tests := map[string]string{
 		"https://example.com/a?b=c":     "",
@@ -111,7 +111,7 @@ func TestCheckURL(t *testing.T) {
 
 func TestEmptyAllowListRefusesEverything(t *testing.T) {
 	t.Parallel()
-	list, err := parseAllowList(nil)
+	list, err := ParseAllowList("LOVAGE_HTTP_ALLOW", nil)
 	require.NoError(t, err)
 	_, err = list.check("example.com", "80")
 	require.EqualError(t, err, "no host may be called: name the allowed ones in LOVAGE_HTTP_ALLOW")
@@ -135,7 +135,7 @@ func TestOnlyAddressesOfTheOpenInternetArePublic(t *testing.T) {
 
 func TestAddressIsCheckedWhenItConnects(t *testing.T) {
 	t.Parallel()
-	list, err := parseAllowList([]string{"a.example", "10.1.0.0/16", "127.0.0.1:9000"})
+	list, err := ParseAllowList("LOVAGE_HTTP_ALLOW", []string{"a.example", "10.1.0.0/16", "127.0.0.1:9000"})
 	require.NoError(t, err)
 	g := &guard{allow: list}
 	require.NoError(t, g.checkAddress("a.example", "8.8.8.8:80", false))
@@ -145,7 +145,7 @@ func TestAddressIsCheckedWhenItConnects(t *testing.T) {
 	require.NoError(t, g.checkAddress("a.example", "192.168.0.1:80", true), "marked private")
 	for _, resolved := range []string{"10.2.0.1:80", "127.0.0.1:9001", "[::1]:80", "169.254.169.254:80", "[::ffff:169.254.169.254]:80", "nonsense"} {
 		err := g.checkAddress("a.example", resolved, false)
-		var refused *refusal
+		var refused *Refusal
 		require.ErrorAs(t, err, &refused, resolved)
 		require.ErrorContains(t, err, "a.example")
 		require.NotContains(t, err.Error(), "10.2.0.1")

@@ -1,4 +1,6 @@
-package tasks
+// Package outbound makes HTTP calls to what callers name: only to hosts that an
+// operator has allowed, and to no private address that a name may lead to.
+package outbound
 
 import (
 	"errors"
@@ -11,15 +13,21 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// refusal is why a host or an address is not called. No retry mends it.
-type refusal struct{ why string }
+// Refusal is why something is not called, or its answer not taken. No retry
+// mends it.
+type Refusal struct{ why string }
 
-func (r *refusal) Error() string { return r.why }
+// Error says what is refused, and which setting would allow it.
+func (r *Refusal) Error() string { return r.why }
 
-func refuse(format string, args ...any) error { return &refusal{why: fmt.Sprintf(format, args...)} }
+// Refuse makes a [*Refusal].
+func Refuse(format string, args ...any) error { return &Refusal{why: fmt.Sprintf(format, args...)} }
 
-// allowList is what LOVAGE_HTTP_ALLOW says.
-type allowList []allowed
+// AllowList are the hosts that may be called. Its zero value allows none.
+type AllowList struct {
+	setting string
+	entries []allowed
+}
 
 // allowed is one entry: either a prefix or a name.
 type allowed struct {
@@ -31,9 +39,13 @@ type allowed struct {
 	private bool
 }
 
-// parseAllowList reads the entries; its error joins all complaints.
-func parseAllowList(entries []string) (allowList, error) {
-	var list allowList
+// ParseAllowList reads the entries of a setting; its error joins all complaints,
+// each with the name of the setting. An entry is a host name, "*.example.com" for
+// every name below it, an IP address or a CIDR; all but the last can end in a
+// port, and stand for every port without one. "private:" in front of a name, and
+// the name "localhost", permit that it leads to private addresses.
+func ParseAllowList(setting string, entries []string) (AllowList, error) {
+	list := AllowList{setting: setting}
 	var errs []error
 	for _, text := range entries {
 		text = strings.TrimSpace(text)
@@ -42,10 +54,10 @@ func parseAllowList(entries []string) (allowList, error) {
 		}
 		entry, err := parseAllowed(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("LOVAGE_HTTP_ALLOW: %q: %w", text, err))
+			errs = append(errs, fmt.Errorf("%s: %q: %w", setting, text, err))
 			continue
 		}
-		list = append(list, entry)
+		list.entries = append(list.entries, entry)
 	}
 	return list, errors.Join(errs...)
 }
@@ -122,17 +134,31 @@ func notHostRune(r rune) bool {
 	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.')
 }
 
+// Empty reports whether no host may be called.
+func (l AllowList) Empty() bool { return len(l.entries) == 0 }
+
+// ParseURL reads a URL and refuses one that must not be called. What the parser
+// complains of is left out, because it quotes the URL.
+func (l AllowList) ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("url: is not a URL")
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u, l.checkURL(u)
+}
+
 // checkURL refuses a URL that must not be called, before anything is sent or
 // looked up.
-func (l allowList) checkURL(u *url.URL) error {
+func (l AllowList) checkURL(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" {
-		return refuse("url: the scheme must be http or https")
+		return Refuse("url: the scheme must be http or https")
 	}
 	if u.User != nil {
-		return refuse("url: must not contain a user name or password; use the header Authorization")
+		return Refuse("url: must not contain a user name or password; use the header Authorization")
 	}
 	if u.Hostname() == "" {
-		return refuse("url: names no host")
+		return Refuse("url: names no host")
 	}
 	_, err := l.check(u.Hostname(), portOf(u))
 	return err
@@ -150,19 +176,19 @@ func portOf(u *url.URL) string {
 
 // check refuses a host that is not on the list. It reports whether the host may
 // lead to private addresses.
-func (l allowList) check(host, port string) (private bool, err error) {
-	if len(l) == 0 {
-		return false, refuse("no host may be called: name the allowed ones in LOVAGE_HTTP_ALLOW")
+func (l AllowList) check(host, port string) (private bool, err error) {
+	if l.Empty() {
+		return false, Refuse("no host may be called: name the allowed ones in %s", l.setting)
 	}
 	found := false
-	for _, entry := range l {
+	for _, entry := range l.entries {
 		if entry.matches(host, port) {
 			found = true
 			private = private || entry.private
 		}
 	}
 	if !found {
-		return false, refuse("host %s port %s is not on the list of allowed hosts, LOVAGE_HTTP_ALLOW", host, port)
+		return false, Refuse("host %s port %s is not on the list of allowed hosts, %s", host, port, l.setting)
 	}
 	return private, nil
 }

@@ -27,7 +27,7 @@ type commands struct {
 	Retry   retryCmd   `cmd:"" help:"Run tasks again that have failed or were revoked."`
 	Queues  queuesCmd  `cmd:"" help:"List, pause, drain and resume queues."`
 	Dead    deadCmd    `cmd:"" help:"Look at dead letters, send them again or discard them."`
-	Workers workersCmd `cmd:"" help:"List the workers that are alive."`
+	Workers workersCmd `cmd:"" help:"List, look at and steer workers."`
 	Catalog catalogCmd `cmd:"" help:"List what tasks there are, or show one."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 

@@ -154,7 +154,7 @@ func (a *attempt) run(ctx context.Context, h *handler, t *messages.Task) {
 			a.worker.abandoned.Add(-1)
 		}
 	}()
-	value, err := h.call(ctx, t)
+	value, err := h.call(labelled(ctx, t), t)
 	r = h.report(value, err)
 	returned = true
 }

@@ -92,7 +92,7 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
+// Recorder, Watcher, Catalog, Workers, Keys, DeadLetters, Queues, Depths, Operations and
 // OperationLeases are required.
 type Options struct {
 	Publisher   Publisher
@@ -102,6 +102,7 @@ type Options struct {
 	Recorder    Recorder
 	Watcher     Watcher
 	Catalog     Catalog
+	Workers     Workers
 	Keys        Keys
 	DeadLetters DeadLetters
 	Queues      Queues
@@ -137,6 +138,9 @@ type Options struct {
 	// PassTimeout bounds a pass over the dead letters of a queue, 25 s by
 	// default.
 	PassTimeout time.Duration
+	// SteerTimeout bounds the wait for the answer of a worker to a command, 10 s by
+	// default: twice the time in which it looks for commands whatever happens.
+	SteerTimeout time.Duration
 	// MaxWait caps "Prefer: wait", 60 s by default.
 	MaxWait time.Duration
 	// Retention is how long a record is kept at most after the creation of
@@ -160,6 +164,7 @@ func (o Options) withDefaults() Options {
 	o.MaxPublishTimeout = max(orDefault(o.MaxPublishTimeout, 30*time.Second), o.PublishTimeout)
 	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
 	o.PassTimeout = orDefault(o.PassTimeout, 25*time.Second)
+	o.SteerTimeout = orDefault(o.SteerTimeout, 10*time.Second)
 	o.MaxWait = orDefault(o.MaxWait, time.Minute)
 	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
 	return o
@@ -187,6 +192,7 @@ func (o Options) validate() error {
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},
+		{"Workers", o.Workers == nil},
 		{"Keys", o.Keys == nil},
 		{"Operations", o.Operations == nil},
 		{"OperationLeases", o.OperationLeases == nil},

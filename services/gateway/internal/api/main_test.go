@@ -102,6 +102,9 @@ type fakeStore struct {
 	err      error
 	entries  []messages.CatalogEntry
 	workers  []messages.WorkerInfo
+	told     messages.WorkerCommand
+	answer   messages.WorkerAnswer
+	became   messages.Delivery
 	loads    int
 	loadErr  error
 	hang     bool
@@ -340,7 +343,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 	}
 	o := Options{
 		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
-		Recorder: s.store, Watcher: s.store, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
+		Recorder: s.store, Watcher: s.store, Catalog: s.store, Workers: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

@@ -51,6 +51,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	a.queueRoutes(h, d)
 	a.deadRoutes(h, d)
 	a.readRoutes(h, d)
+	a.workerRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
 	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))
@@ -252,10 +253,6 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		OperationID: "get-catalog", Method: http.MethodGet, Path: "/v1/catalog", Tags: []string{tagFleet}, Summary: "What tasks there are",
 		Responses: d.responses(typed[catalogList](http.StatusOK, "The catalog.")),
 	}, nil, a.getCatalog)
-	route(h, huma.Operation{
-		OperationID: "get-workers", Method: http.MethodGet, Path: "/v1/workers", Tags: []string{tagFleet}, Summary: "Who is alive",
-		Responses: d.responses(typed[workerList](http.StatusOK, "The workers.")),
-	}, nil, a.getWorkers)
 }
 
 func healthRoutes(a *API, h huma.API, d *documenter) {

@@ -25,7 +25,7 @@ type commands struct {
 	List    listCmd    `cmd:"" help:"List tasks, newest first."`
 	Cancel  cancelCmd  `cmd:"" help:"Cancel tasks that have not ended."`
 	Retry   retryCmd   `cmd:"" help:"Run tasks again that have failed or were revoked."`
-	Queues  queuesCmd  `cmd:"" help:"List, pause, drain and resume queues."`
+	Queues  queuesCmd  `cmd:"" help:"List, pause, drain, resume and purge queues."`
 	Dead    deadCmd    `cmd:"" help:"Look at dead letters, send them again or discard them."`
 	Workers workersCmd `cmd:"" help:"List, look at and steer workers."`
 	Catalog catalogCmd `cmd:"" help:"List what tasks there are, or show one."`

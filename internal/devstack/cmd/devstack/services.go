@@ -130,7 +130,7 @@ func (s *stack) spawnService(ctx context.Context, st *state, v service) (*devsta
 func serviceEnvironment(st *state, v service) []string {
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
-		return slices.Contains([]string{"LOVAGE_URL", "LOVAGE_RUN_ONCE", "LOVAGE_LISTEN", "LOVAGE_METRICS_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL"}, name)
+		return slices.Contains([]string{"LOVAGE_URL", "LOVAGE_RUN_ONCE", "LOVAGE_LISTEN", "LOVAGE_METRICS_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL", "LOVAGE_MANAGEMENT_URL"}, name)
 	})
 	for _, e := range v.env {
 		name, _, _ := strings.Cut(e, "=")

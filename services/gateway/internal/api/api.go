@@ -93,7 +93,7 @@ type Catalog interface {
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
 // Recorder, Watcher, Catalog, Workers, Keys, DeadLetters, Queues, Depths, Operations and
-// OperationLeases are required.
+// OperationLeases, QueueStats and Purger are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
@@ -107,6 +107,8 @@ type Options struct {
 	DeadLetters DeadLetters
 	Queues      Queues
 	Depths      Depths
+	QueueStats  QueueStats
+	Purger      Purger
 
 	Operations      Operations
 	OperationLeases OperationLeases
@@ -189,6 +191,8 @@ func (o Options) validate() error {
 		{"DeadLetters", o.DeadLetters == nil},
 		{"Queues", o.Queues == nil},
 		{"Depths", o.Depths == nil},
+		{"QueueStats", o.QueueStats == nil},
+		{"Purger", o.Purger == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},

@@ -138,6 +138,13 @@ type fakeDepths struct {
 	ready   int
 	empty   time.Duration
 	watched []string
+	stats   map[string]messages.QueueStats
+	waiting map[string]int // to be purged
+	broken  error
+}
+
+func (d *fakeDepths) Stats(context.Context, []string) (map[string]messages.QueueStats, *int) {
+	return d.stats, nil
 }
 
 func (d *fakeDepths) Watch(queues ...string) { d.watched = queues }
@@ -342,7 +349,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths, QueueStats: s.depths, Purger: fakePurger{s.depths},
 		Recorder: s.store, Watcher: s.store, Catalog: s.store, Workers: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}

@@ -153,6 +153,11 @@ func (a *API) queueRoutes(h huma.API, d *documenter) {
 		Description: "It ends a pause or a drain.",
 		Parameters:  []*huma.Param{name}, Responses: d.responses(typed[changedQueue](http.StatusOK, "It is running.")),
 	}, nil, a.steer(messages.QueueRunning))
+	route(h, huma.Operation{
+		OperationID: "purge-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/purge", Tags: []string{tagQueues}, Summary: "Purge a queue",
+		Description: "The tasks that wait in it are revoked, the first ones first. Those that workers have fetched run, those that are delayed come yet, and dead letters stay. There is no body.",
+		Parameters:  append([]*huma.Param{name}, document(purgeParams())...), Responses: d.responses(typed[purged](http.StatusOK, "What became of them.")),
+	}, nil, a.purgeQueue)
 }
 
 func (a *API) deadRoutes(h huma.API, d *documenter) {

@@ -98,8 +98,8 @@ func dumpParams() []param[dumpQuery] {
 	}}
 }
 
-// toldWorker is the answer to a command that a worker has carried out.
-type toldWorker struct {
+// ToldWorker is the answer to a command that a worker has carried out.
+type ToldWorker struct {
 	Worker string `json:"worker"`
 	Status string `json:"status" enum:"delivered" doc:"The worker has done it."`
 	Slots  int    `json:"slots" doc:"How many tasks it may run at a time now."`
@@ -108,7 +108,7 @@ type toldWorker struct {
 
 // taskDump is what the goroutines of a task are doing.
 type taskDump struct {
-	toldWorker
+	ToldWorker
 	TaskID     string `json:"task_id"`
 	Goroutines int    `json:"goroutines" doc:"How many there are."`
 	Truncated  bool   `json:"truncated" doc:"Whether stacks are left out, beyond 64 KiB."`
@@ -160,12 +160,12 @@ func (a *API) dumpTask(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	return jsonReply(http.StatusOK, taskDump{
-		toldWorker: told, TaskID: q.taskID, Goroutines: answer.Goroutines, Truncated: answer.Truncated, Dump: answer.Dump,
+		ToldWorker: told, TaskID: q.taskID, Goroutines: answer.Goroutines, Truncated: answer.Truncated, Dump: answer.Dump,
 	})
 }
 
 // tell waits for the answer no longer than SteerTimeout.
-func (a *API) tell(ctx context.Context, worker string, command messages.WorkerCommand) (toldWorker, messages.WorkerAnswer, error) {
+func (a *API) tell(ctx context.Context, worker string, command messages.WorkerCommand) (ToldWorker, messages.WorkerAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.SteerTimeout)
 	defer cancel()
 	answer, became, err := a.opts.Workers.Tell(ctx, worker, command)
@@ -181,7 +181,7 @@ func (a *API) tell(ctx context.Context, worker string, command messages.WorkerCo
 	case answer.Refused != "":
 		err = newProblem(slugWorkerRefused, answer.Refused)
 	}
-	return toldWorker{Worker: worker, Status: "delivered", Slots: answer.Slots, Busy: answer.Busy}, answer, err
+	return ToldWorker{Worker: worker, Status: "delivered", Slots: answer.Slots, Busy: answer.Busy}, answer, err
 }
 
 func (a *API) workerRoutes(h huma.API, d *documenter) {
@@ -200,13 +200,13 @@ func (a *API) workerRoutes(h huma.API, d *documenter) {
 		OperationID: "set-slots", Method: http.MethodPost, Path: routeWorker + "/slots", Tags: tags, Summary: "Change how many tasks a worker runs",
 		Description: "For as long as its process lives. Tasks that run go on: with fewer slots than those, new ones start when enough have ended. There is no body.",
 		Parameters:  append([]*huma.Param{name}, document(slotsParams())...),
-		Responses:   d.responses(typed[toldWorker](http.StatusOK, "It is so.")),
+		Responses:   d.responses(typed[ToldWorker](http.StatusOK, "It is so.")),
 	}, nil, a.setSlots)
 	route(h, huma.Operation{
 		OperationID: "stop-worker", Method: http.MethodPost, Path: routeWorker + "/stop", Tags: tags, Summary: "Stop a worker",
 		Description: "As SIGTERM does: it takes nothing more, finishes what it runs within its drain time, and ends. What started it may start it again. There is no body.",
 		Parameters:  []*huma.Param{name}, DefaultStatus: http.StatusAccepted,
-		Responses: d.responses(typed[toldWorker](http.StatusAccepted, "It stops.")),
+		Responses: d.responses(typed[ToldWorker](http.StatusAccepted, "It stops.")),
 	}, nil, a.stopWorker)
 	route(h, huma.Operation{
 		OperationID: "dump-task", Method: http.MethodPost, Path: routeWorker + "/dump", Tags: tags, Summary: "See what a running task is doing",

@@ -23,6 +23,7 @@ type commands struct {
 	Get     getCmd     `cmd:"" help:"Show a task."`
 	Wait    waitCmd    `cmd:"" help:"Wait until a task has ended; the exit code tells how."`
 	List    listCmd    `cmd:"" help:"List tasks, newest first."`
+	Logs    logsCmd    `cmd:"" help:"Show what a task has logged."`
 	Cancel  cancelCmd  `cmd:"" help:"Cancel tasks that have not ended."`
 	Retry   retryCmd   `cmd:"" help:"Run tasks again that have failed or were revoked."`
 	Queues  queuesCmd  `cmd:"" help:"List, pause, drain, resume and purge queues."`

@@ -121,6 +121,7 @@ type engine struct {
 	redisUp atomic.Bool
 
 	runs      *runs
+	logs      *taskLogs
 	adjusting sync.Mutex
 	stopOnce  sync.Once
 	told      chan struct{} // closed when somebody has told the worker to stop
@@ -134,7 +135,7 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 	e := &engine{
 		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
 		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)), held: map[string]*atomic.Int64{},
-		runs: newRuns(), told: make(chan struct{}),
+		runs: newRuns(), logs: newTaskLogs(store), told: make(chan struct{}),
 	}
 	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody, Metrics: w.opts.Metrics})
 	e.publisher.Adopt(w.Queues()...)
@@ -191,6 +192,7 @@ func (e *engine) run(ctx context.Context) error {
 	g.Go(func() error { return e.announce(life) })
 	g.Go(func() error { return e.followPauses(life) })
 	g.Go(func() error { return e.obey(life) })
+	g.Go(func() error { return e.logs.run(life) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

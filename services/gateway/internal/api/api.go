@@ -93,7 +93,7 @@ type Catalog interface {
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
 // Recorder, Watcher, Catalog, Workers, Keys, DeadLetters, Queues, Depths, Operations and
-// OperationLeases, QueueStats and Purger are required.
+// OperationLeases, QueueStats, Purger and Logs are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
@@ -109,6 +109,7 @@ type Options struct {
 	Depths      Depths
 	QueueStats  QueueStats
 	Purger      Purger
+	Logs        Logs
 
 	Operations      Operations
 	OperationLeases OperationLeases
@@ -193,6 +194,7 @@ func (o Options) validate() error {
 		{"Depths", o.Depths == nil},
 		{"QueueStats", o.QueueStats == nil},
 		{"Purger", o.Purger == nil},
+		{"Logs", o.Logs == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Catalog", o.Catalog == nil},

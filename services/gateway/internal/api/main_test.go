@@ -105,6 +105,7 @@ type fakeStore struct {
 	told     messages.WorkerCommand
 	answer   messages.WorkerAnswer
 	became   messages.Delivery
+	logs     map[string][]json.RawMessage
 	loads    int
 	loadErr  error
 	hang     bool
@@ -349,7 +350,7 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths, QueueStats: s.depths, Purger: fakePurger{s.depths},
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths, QueueStats: s.depths, Purger: fakePurger{s.depths}, Logs: s.store,
 		Recorder: s.store, Watcher: s.store, Catalog: s.store, Workers: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}

@@ -52,6 +52,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	a.deadRoutes(h, d)
 	a.readRoutes(h, d)
 	a.workerRoutes(h, d)
+	a.logRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
 	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))

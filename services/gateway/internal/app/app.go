@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
-		QueueStats: overview, Purger: newPurger(store, publisher, overview, broker),
+		QueueStats: overview, Purger: newPurger(store, publisher, overview, broker), Logs: store,
 		Catalog: catalog{store, publisher}, Workers: fleet{store, watcher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,

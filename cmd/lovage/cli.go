@@ -23,11 +23,12 @@ type commands struct {
 	Get     getCmd     `cmd:"" help:"Show a task."`
 	Wait    waitCmd    `cmd:"" help:"Wait until a task has ended; the exit code tells how."`
 	List    listCmd    `cmd:"" help:"List tasks, newest first."`
+	Logs    logsCmd    `cmd:"" help:"Show what a task has logged."`
 	Cancel  cancelCmd  `cmd:"" help:"Cancel tasks that have not ended."`
 	Retry   retryCmd   `cmd:"" help:"Run tasks again that have failed or were revoked."`
-	Queues  queuesCmd  `cmd:"" help:"List, pause, drain and resume queues."`
+	Queues  queuesCmd  `cmd:"" help:"List, pause, drain, resume and purge queues."`
 	Dead    deadCmd    `cmd:"" help:"Look at dead letters, send them again or discard them."`
-	Workers workersCmd `cmd:"" help:"List the workers that are alive."`
+	Workers workersCmd `cmd:"" help:"List, look at and steer workers."`
 	Catalog catalogCmd `cmd:"" help:"List what tasks there are, or show one."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 

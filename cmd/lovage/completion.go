@@ -103,6 +103,11 @@ func (a *app) names(ctx context.Context, kind string, given map[string]string) [
 		for _, q := range queues {
 			names = append(names, q.Name)
 		}
+	case "workers":
+		workers, _ := gateway.Workers(ctx)
+		for _, w := range workers {
+			names = append(names, w.Name)
+		}
 	case "profiles":
 		c, _ := readConfig()
 		names = slices.Collect(maps.Keys(c.Profiles))

@@ -13,23 +13,6 @@ import (
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
-type workersCmd struct{}
-
-// Run lists the workers.
-func (*workersCmd) Run(ctx context.Context, a *app) error {
-	workers, err := ask(ctx, a, a.client.Workers)
-	if err != nil {
-		return err
-	}
-	return a.print(workers, func(w io.Writer) error {
-		var rows [][]string
-		for _, one := range workers {
-			rows = append(rows, []string{one.Name, fmt.Sprintf("%d/%d", one.Busy, one.Slots), strings.Join(one.Queues, " "), moment(one.Started), one.Version})
-		}
-		return table(w, []string{"WORKER", "BUSY", "QUEUES", "STARTED", "VERSION"}, rows)
-	})
-}
-
 type catalogCmd struct {
 	Name string `arg:"" optional:"" complete:"tasks" help:"Show this task with the schema of its input."`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ type queuesCmd struct {
 	Pause  queuesPauseCmd  `cmd:"" help:"Let no worker take anything from a queue."`
 	Resume queuesResumeCmd `cmd:"" help:"End a pause or a drain."`
 	Drain  queuesDrainCmd  `cmd:"" help:"Let a queue take no new tasks, while its workers go on."`
+	Purge  queuesPurgeCmd  `cmd:"" help:"Revoke all tasks that wait in a queue, after asking."`
 }
 
 type queuesListCmd struct{}
@@ -29,10 +31,31 @@ func (*queuesListCmd) Run(ctx context.Context, a *app) error {
 	return a.print(queues, func(w io.Writer) error {
 		var rows [][]string
 		for _, q := range queues {
-			rows = append(rows, []string{q.Name, queueState(&q), count(q.Ready), count(q.Held), strconv.Itoa(q.Alive), short(strings.Join(q.Tasks, " "), 60)})
+			rows = append(rows, []string{
+				q.Name, queueState(&q), count(q.Ready), count(q.Held), count(q.Dead), perSecond(q.RateIn), perSecond(q.RateOut), age(q.OldestAge),
+				strconv.Itoa(q.Alive), short(strings.Join(q.Tasks, " "), 60),
+			})
 		}
-		return table(w, []string{"QUEUE", "STATE", "READY", "HELD", "WORKERS", "TASKS"}, rows)
+		return table(w, []string{"QUEUE", "STATE", "READY", "HELD", "DEAD", "IN/S", "OUT/S", "OLDEST", "WORKERS", "TASKS"}, rows)
 	})
+}
+
+func perSecond(rate *float64) string {
+	if rate == nil {
+		return "?"
+	}
+	return strconv.FormatFloat(*rate, 'f', 1, 64)
+}
+
+// age is that of the first task that waits.
+func age(seconds *float64) string {
+	switch {
+	case seconds == nil:
+		return "?"
+	case *seconds == 0:
+		return "-"
+	}
+	return (time.Duration(*seconds) * time.Second).String()
 }
 
 func queueState(q *client.Queue) string {
@@ -101,6 +124,74 @@ func (c *queuesDrainCmd) Run(ctx context.Context, a *app) error {
 	}
 }
 
+type queuesPurgeCmd struct {
+	Queue  string `arg:"" complete:"queues" help:"Work queue."`
+	Limit  int    `placeholder:"N" help:"At most so many, the first ones."`
+	DryRun bool   `help:"Only count."`
+	Yes    bool   `short:"y" help:"Do not ask."`
+}
+
+// Run revokes what waits in a queue.
+func (c *queuesPurgeCmd) Run(ctx context.Context, a *app) error {
+	if c.Limit < 0 {
+		return wrong("--limit must not be negative")
+	}
+	waiting, err := ask(ctx, a, func(ctx context.Context) (int, error) { return a.client.CountWaiting(ctx, c.Queue) })
+	if err != nil {
+		return err
+	}
+	done := client.Purged{Name: c.Queue, Ready: waiting, DryRun: c.DryRun}
+	if c.DryRun {
+		return c.print(a, &done)
+	}
+	all := waiting
+	if c.Limit > 0 {
+		all = min(all, c.Limit)
+	}
+	if err := c.confirm(a, all); err != nil {
+		return err
+	}
+	m := a.newMeter()
+	defer m.clear()
+	for more := all > 0; more; {
+		p, err := a.client.Purge(ctx, c.Queue, min(all-done.Purged, most)) // which takes up to 25 s
+		if err != nil {
+			return err
+		}
+		done.Purged += p.Purged
+		// What comes meanwhile is not meant.
+		more = p.More && done.Purged < all
+		m.show(float64(done.Purged)/float64(all), fmt.Sprintf("purge %s %d/%d", c.Queue, done.Purged, all))
+	}
+	m.clear()
+	return c.print(a, &done)
+}
+
+func (c *queuesPurgeCmd) confirm(a *app, n int) error {
+	if c.Yes || n == 0 {
+		return nil
+	}
+	if !onTerminal(a.in) || !onTerminal(a.err) {
+		return wrong("what is purged does not run: say --yes")
+	}
+	yes, err := a.confirm(fmt.Sprintf("Revoke %d tasks that wait in queue %s?", n, printable(c.Queue)))
+	if err == nil && !yes {
+		err = &outcome{exitRevoked, "nothing was purged"}
+	}
+	return err
+}
+
+func (c *queuesPurgeCmd) print(a *app, p *client.Purged) error {
+	return a.print(p, func(w io.Writer) error {
+		if p.DryRun {
+			_, err := fmt.Fprintf(w, "%d tasks wait\n", p.Ready)
+			return err
+		}
+		_, err := fmt.Fprintf(w, "%d of %d tasks revoked\n", p.Purged, p.Ready)
+		return err
+	})
+}
+
 func (a *app) steer(ctx context.Context, queue string, do func(context.Context, string) error) error {
 	q, err := ask(ctx, a, func(ctx context.Context) (*client.Queue, error) {
 		if err := do(ctx, queue); err != nil {
@@ -123,6 +214,7 @@ func (a *app) printQueue(q *client.Queue) error {
 		return nil
 	}
 	return a.print(q, func(w io.Writer) error {
-		return fields(w, "queue", q.Name, "state", queueState(q), "ready", count(q.Ready), "held", count(q.Held), "workers", strconv.Itoa(q.Alive))
+		return fields(w, "queue", q.Name, "state", queueState(q), "ready", count(q.Ready), "held", count(q.Held), "dead", count(q.Dead),
+			"in", perSecond(q.RateIn)+" a second", "out", perSecond(q.RateOut)+" a second", "oldest waits", age(q.OldestAge), "workers", strconv.Itoa(q.Alive))
 	})
 }

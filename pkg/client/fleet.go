@@ -43,33 +43,6 @@ func (c *Client) Catalog(ctx context.Context) ([]CatalogEntry, error) {
 	return list.Items, nil
 }
 
-// Worker is a worker that is alive.
-type Worker struct {
-	Name    string   `json:"name"`
-	Host    string   `json:"host"`
-	PID     int      `json:"pid"`
-	Version string   `json:"version"`
-	Queues  []string `json:"queues"`
-	Tasks   []string `json:"tasks"`
-	Slots   int      `json:"slots"`
-	Busy    int      `json:"busy"`
-	// Held is how many tasks it runs or has fetched, by queue.
-	Held     map[string]int `json:"held"`
-	Started  time.Time      `json:"started"`
-	LastSeen time.Time      `json:"last_seen"`
-}
-
-// Workers returns the workers that have shown a sign of life in the last 15 s.
-func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
-	list, err := ask[struct {
-		Items []Worker `json:"workers"`
-	}](ctx, c, http.MethodGet, path("v1", "workers"), nil)
-	if err != nil {
-		return nil, err
-	}
-	return list.Items, nil
-}
-
 // Health is what a gateway says of itself and of what it needs.
 type Health struct {
 	// Status is "ok", or "draining" while the gateway stops.

@@ -32,20 +32,3 @@ type CatalogEntry struct {
 	// Alive is the number of live workers that run it; filled in by the reader.
 	Alive int `json:"-"`
 }
-
-// WorkerInfo is the sign of life of one worker.
-type WorkerInfo struct {
-	// Name is unique per start: "host-pid-random".
-	Name    string   `json:"name"`
-	Host    string   `json:"host"`
-	PID     int      `json:"pid"`
-	Version string   `json:"version"`
-	Queues  []string `json:"queues"`
-	Tasks   []string `json:"tasks"`
-	Slots   int      `json:"slots"`
-	Busy    int      `json:"busy"`
-	// Held is how many tasks it runs or has fetched, by queue.
-	Held     map[string]int `json:"held"`
-	Started  time.Time      `json:"started"`
-	LastSeen time.Time      `json:"last_seen"`
-}

@@ -42,6 +42,7 @@ type Consumer struct {
 	mu      sync.Mutex
 	paused  bool            // what is wanted: nothing
 	held    map[string]bool // nothing from these queues
+	limits  map[string]int  // in place of the prefetch of the intakes
 	open    int             // nothing from the intakes after so many
 	wait    time.Duration   // until it is looked whether there may be one more
 	taking  bool            // what is: the broker may send something
@@ -133,23 +134,58 @@ func (c *Consumer) Hold(queues ...string) {
 	}
 }
 
+// SetPrefetch changes how many unacknowledged deliveries of each queue the broker
+// sends at most; 0 takes none. A queue that is not named keeps the prefetch of its
+// intake. What was handed over before does not count: it can still be settled. It
+// does not block.
+func (c *Consumer) SetPrefetch(limits map[string]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limits = maps.Clone(limits)
+	c.broadcast()
+}
+
+// Quiet returns when the broker sends nothing more, as after a [Consumer.SetPrefetch]
+// of 0 for all queues, or when ctx ends.
+func (c *Consumer) Quiet(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		taking, changed := c.taking, c.changed
+		c.mu.Unlock()
+		if !taking {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // broadcast wakes everybody who waits for a change. It needs the lock.
 func (c *Consumer) broadcast() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// wanted says from which intakes to take deliveries, and notes a yes in the same
-// step, so that Pause waits for what is about to start. look is when to see
-// whether there may be one more of them, 0 for never.
-func (c *Consumer) wanted() (take []bool, look time.Duration, changed <-chan struct{}) {
+// wanted says how many deliveries to take from each intake, and notes in the same
+// step that it is more than none, so that Pause waits for what is about to start.
+// look is when to see whether there may be one more of them, 0 for never.
+func (c *Consumer) wanted() (take []int, look time.Duration, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	take = make([]bool, len(c.opts.Intakes))
+	take = make([]int, len(c.opts.Intakes))
 	for i, in := range c.opts.Intakes {
-		take[i] = !c.paused && !c.held[in.Queue] && i < c.open
+		if c.paused || c.held[in.Queue] || i >= c.open {
+			continue
+		}
+		take[i] = in.Prefetch
+		if n, limited := c.limits[in.Queue]; limited {
+			take[i] = n
+		}
 	}
-	if slices.Contains(take, true) && !c.taking {
+	if !none(take) && !c.taking {
 		c.taking = true
 		c.broadcast()
 	}
@@ -158,6 +194,8 @@ func (c *Consumer) wanted() (take []bool, look time.Duration, changed <-chan str
 	}
 	return take, look, c.changed
 }
+
+func none(take []int) bool { return !slices.ContainsFunc(take, func(n int) bool { return n > 0 }) }
 
 func (c *Consumer) stopped() {
 	c.mu.Lock()
@@ -186,7 +224,7 @@ func (c *Consumer) serve(ctx context.Context, attempt int, handle func(*Delivery
 		if err := in.set(ctx, take); err != nil {
 			return err
 		}
-		if !slices.Contains(take, true) {
+		if none(take) {
 			c.stopped()
 		}
 		if !c.connected.Swap(true) {
@@ -248,6 +286,7 @@ type line struct {
 	ch       *amqp.Channel
 	acks     *acks
 	tag      string // of the consumer; empty when there is none
+	limit    int    // the prefetch that the channel has
 	stopping atomic.Bool
 	pump     sync.WaitGroup
 }
@@ -260,14 +299,17 @@ func newIntake(o ConsumerOptions, handle func(*Delivery), l *link) *intake {
 	return in
 }
 
-// set starts and stops consuming.
-func (in *intake) set(ctx context.Context, take []bool) error {
+// set starts and stops consuming. Another prefetch counts for a new consumer.
+func (in *intake) set(ctx context.Context, take []int) error {
 	var stop, start []*line
 	for i, l := range in.lines {
-		switch active := l.tag != ""; {
-		case active && !take[i]:
+		same := l.limit == take[i]
+		if active := l.tag != ""; active && !same {
 			stop = append(stop, l)
-		case !active && take[i]:
+		} else if active {
+			continue
+		}
+		if l.Prefetch = take[i]; l.Prefetch > 0 {
 			start = append(start, l)
 		}
 	}
@@ -293,10 +335,13 @@ func (in *intake) start(l *line) error {
 		if err != nil {
 			return fmt.Errorf("open channel: %w", err)
 		}
-		if err := ch.Qos(l.Prefetch, 0, false); err != nil {
+		l.ch, l.acks = ch, newAcks(ch)
+	}
+	if l.limit != l.Prefetch {
+		if err := l.ch.Qos(l.Prefetch, 0, false); err != nil {
 			return fmt.Errorf("set prefetch: %w", err)
 		}
-		l.ch, l.acks = ch, newAcks(ch)
+		l.limit = l.Prefetch
 	}
 	tag := fmt.Sprintf("%s-%d", l.Queue, time.Now().UnixNano())
 	deliveries, err := l.ch.Consume(l.Queue, tag, false, false, false, false, nil)

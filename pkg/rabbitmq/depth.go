@@ -276,10 +276,16 @@ type depthReader struct {
 }
 
 // ready asks the broker how many messages of a queue wait.
-func (r *depthReader) ready(ctx context.Context, o Options, attempt int, queue string) (n int, err error) {
+func (r *depthReader) ready(ctx context.Context, o Options, attempt int, queue string) (int, error) {
+	q, err := r.inspect(ctx, o, attempt, queue)
+	return q.Messages, err
+}
+
+// inspect asks the broker about a queue.
+func (r *depthReader) inspect(ctx context.Context, o Options, attempt int, queue string) (q amqp.Queue, err error) {
 	if r.link == nil {
 		if r.link, err = dial(ctx, o, attempt, nil, func(*amqp.Connection) error { return nil }); err != nil {
-			return 0, err
+			return q, err
 		}
 	}
 	err = r.link.bound(ctx, depthTimeout, func() error {
@@ -288,11 +294,10 @@ func (r *depthReader) ready(ctx context.Context, o Options, attempt int, queue s
 				return fmt.Errorf("open channel: %w", err)
 			}
 		}
-		q, err := r.channel.QueueDeclarePassive(queue, true, false, false, false, nil)
-		n = q.Messages
+		q, err = r.channel.QueueDeclarePassive(queue, true, false, false, false, nil)
 		return err
 	})
-	return n, err
+	return q, err
 }
 
 // close leaves nothing open. It waits for nobody: nothing is lost with it.

@@ -28,10 +28,20 @@ const (
 	forgetWorkerAfter = time.Minute
 )
 
-// workerKey holds the worker's sign of life, tasksKey the fields of the catalog
-// that it runs; both end when the signs of life do.
-func workerKey(name string) string { return "lovage:worker:" + name }
-func tasksKey(name string) string  { return "lovage:worker:" + name + ":tasks" }
+const (
+	// runningListed is how many running tasks are in the sign of life, which is
+	// read often and with those of all others, and runningShown how many there are
+	// beside it.
+	runningListed = 5
+	runningShown  = 100
+)
+
+// workerKey holds the worker's sign of life, runningKey more of what it runs than
+// is in there, and tasksKey the fields of the catalog that it runs; all of them
+// end when the signs of life do.
+func workerKey(name string) string  { return "lovage:worker:" + name }
+func runningKey(name string) string { return "lovage:worker:" + name + ":running" }
+func tasksKey(name string) string   { return "lovage:worker:" + name + ":tasks" }
 
 // announcement is what a worker has announced.
 type announcement struct {
@@ -129,27 +139,39 @@ func newAnnouncement(entries []messages.CatalogEntry, now time.Time) (announceme
 
 // signOfLife is what says that a worker lives.
 type signOfLife struct {
-	name string
-	seen time.Time
-	info []byte
+	name    string
+	seen    time.Time
+	info    []byte
+	running []byte // nil when all of it is in info
 }
 
 func newSignOfLife(w messages.WorkerInfo) (signOfLife, error) {
-	w.LastSeen = time.Now().UTC()
-	info, err := json.Marshal(w)
-	if err != nil {
+	life := signOfLife{name: w.Name, seen: time.Now().UTC()}
+	w.LastSeen = life.seen
+	var errs [2]error
+	if running := w.Running; len(running) > runningListed {
+		w.Running = running[:runningListed]
+		life.running, errs[0] = json.Marshal(running[:min(len(running), runningShown)])
+	}
+	life.info, errs[1] = json.Marshal(w)
+	if err := errors.Join(errs[:]...); err != nil {
 		return signOfLife{}, fmt.Errorf("encode worker: %w", err)
 	}
-	return signOfLife{name: w.Name, seen: w.LastSeen, info: info}, nil
+	return life, nil
 }
 
 func (l signOfLife) queue(ctx context.Context, pipe redis.Pipeliner) {
 	pipe.Set(ctx, workerKey(l.name), l.info, alive)
+	if l.running != nil {
+		pipe.Set(ctx, runningKey(l.name), l.running, alive)
+	} else {
+		pipe.Del(ctx, runningKey(l.name))
+	}
 	pipe.ZAdd(ctx, workersKey, redis.Z{Score: float64(l.seen.UnixMilli()), Member: l.name})
 }
 
-// Heartbeat is a sign of life that holds for 15 s. It repeats what the worker
-// has announced if Redis does not have it any more.
+// Heartbeat is a sign of life that holds for 15 s. Of the running tasks it keeps
+// the first 100. It repeats what the worker has announced if Redis does not have it any more.
 //
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Heartbeat(ctx context.Context, w messages.WorkerInfo) error {
@@ -189,6 +211,7 @@ func (s *Store) Leave(ctx context.Context, w messages.WorkerInfo) error {
 	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		// One key a command: they are in different slots of a cluster.
 		pipe.Del(ctx, workerKey(w.Name))
+		pipe.Del(ctx, runningKey(w.Name))
 		pipe.Del(ctx, tasksKey(w.Name))
 		pipe.ZRem(ctx, workersKey, w.Name)
 		return nil
@@ -196,7 +219,39 @@ func (s *Store) Leave(ctx context.Context, w messages.WorkerInfo) error {
 	return storeError("leave", err)
 }
 
-// Workers returns the live workers by name.
+// Worker returns one live worker, with up to 100 of the tasks that it runs.
+//
+// Errors: [messages.ErrNotFound], [messages.ErrStoreUnavailable].
+func (s *Store) Worker(ctx context.Context, name string) (messages.WorkerInfo, error) {
+	pipe := s.client.Pipeline()
+	info, running := pipe.Get(ctx, workerKey(name)), pipe.Get(ctx, runningKey(name))
+	_, _ = pipe.Exec(ctx) // the error of the pipeline is the first of its commands', read below
+	var w messages.WorkerInfo
+	text, err := info.Bytes()
+	if errors.Is(err, redis.Nil) {
+		return w, fmt.Errorf("read worker: %w", messages.ErrNotFound)
+	}
+	if err != nil {
+		return w, storeError("read worker", err)
+	}
+	if err := json.Unmarshal(text, &w); err != nil {
+		return w, fmt.Errorf("read worker: %w", err)
+	}
+	more, err := running.Bytes()
+	if errors.Is(err, redis.Nil) {
+		return w, nil
+	}
+	if err != nil {
+		return w, storeError("read worker", err)
+	}
+	if err := json.Unmarshal(more, &w.Running); err != nil {
+		return w, fmt.Errorf("read running tasks: %w", err)
+	}
+	return w, nil
+}
+
+// Workers returns the live workers by name, each with the 5 tasks that it has run
+// for longest.
 //
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Workers(ctx context.Context) ([]messages.WorkerInfo, error) {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/lovage-mq/lovage/internal/tracing"
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -26,9 +28,24 @@ type running struct {
 	task     *messages.Task
 	log      *zap.Logger
 	progress ProgressFunc
+	// kept is where the lines of the task go beside the log of the worker; nil for
+	// nowhere.
+	kept *taskLog
+
+	mu      sync.Mutex // guards what follows
+	logger  *zap.Logger
+	traceID string
 	// over is set when the attempt has its outcome; a handler that was left
 	// behind then reports no more progress.
 	over atomic.Bool
+}
+
+// end is called when the attempt has its outcome.
+func (r *running) end() {
+	r.over.Store(true)
+	if r.kept != nil {
+		r.kept.end()
+	}
 }
 
 type runningKey struct{}
@@ -145,11 +162,38 @@ func TraceParent(ctx context.Context) string {
 	return r.task.TraceParent
 }
 
-// Logger returns a logger that names the task and the attempt. It is never nil:
-// outside of a handler it logs nothing.
+// Logger returns a logger that names the task, the attempt, and the trace where
+// there is one. What it logs goes into the log of the worker ([Options].Log); and the
+// last 100 lines of a task, of level info and above, and of any level that the log of
+// the worker has, are kept as long as its result, for GET /v1/tasks/{id}/log. A line of
+// more than 2 KiB is kept without its fields. They are written in groups beside the
+// task: when it ends, and every 5 s. So whoever logs waits for nobody; and what a
+// worker has logged just before it is killed is not kept.
+//
+// Logger is never nil: outside of a handler it logs nothing.
 func Logger(ctx context.Context) *zap.Logger {
-	if r := fromContext(ctx); r != nil {
-		return r.log
+	r := fromContext(ctx)
+	if r == nil {
+		return zap.NewNop()
 	}
-	return zap.NewNop()
+	return r.logging(traceIDOf(TraceParent(ctx)))
+}
+
+// logging returns the logger of a trace, made when somebody asks for it.
+func (r *running) logging(traceID string) *zap.Logger {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.logger != nil && r.traceID == traceID {
+		return r.logger
+	}
+	r.logger, r.traceID = r.log, traceID
+	if traceID != "" {
+		r.logger = r.logger.With(zap.String("trace_id", traceID))
+	}
+	if r.kept != nil {
+		r.logger = r.logger.WithOptions(zap.WrapCore(func(own zapcore.Core) zapcore.Core {
+			return zapcore.NewTee(own, newLogCore(r.kept, own, r.task.Retries+1, traceID))
+		}))
+	}
+	return r.logger
 }

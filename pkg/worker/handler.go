@@ -39,7 +39,8 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 	}
 	run := &running{task: t, progress: ProgressFunc(progress), log: w.log.WithLazy(
 		zap.String("task_id", t.ID), zap.String("task", t.Name), zap.Int("attempt", t.Retries+1))}
-	defer run.over.Store(true)
+	run.kept = w.keepLog(h, t)
+	defer run.end()
 
 	hardCtx, cancel := limited(context.WithValue(ctx, runningKey{}, run), limitOf(t.TimeLimit, h.hard), ErrTimeLimit)
 	defer cancel()
@@ -54,7 +55,7 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 	select {
 	case r = <-a.done:
 	case <-hardCtx.Done():
-		r = a.await(grace, run.log)
+		r = a.await(grace, run.logging(traceIDOf(t.TraceParent)))
 	}
 	o := h.conclude(t, r, context.Cause(hardCtx), context.Cause(softCtx))
 	o.Retention, o.PackAbove = h.retention, h.compressAbove
@@ -154,7 +155,7 @@ func (a *attempt) run(ctx context.Context, h *handler, t *messages.Task) {
 			a.worker.abandoned.Add(-1)
 		}
 	}()
-	value, err := h.call(ctx, t)
+	value, err := h.call(labelled(ctx, t), t)
 	r = h.report(value, err)
 	returned = true
 }

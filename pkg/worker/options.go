@@ -108,7 +108,7 @@ func (o Options) Validate() error {
 		checkBroker(o),
 		checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel"),
 		checkQueue("Queue", o.Queue),
-		check(o.Concurrency >= 1 && o.Concurrency <= 10_000, "Concurrency: must be from 1 to 10000"),
+		check(o.Concurrency >= 1 && o.Concurrency <= maxSlots, "Concurrency: must be from 1 to 10000"),
 		checkWeights(o.Weights),
 		checkStrictOrder(o.StrictOrder),
 		check(len(o.Weights) == 0 || len(o.StrictOrder) == 0, "StrictOrder: leaves nothing to share by Weights: set one of the two"),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ const (
 	heartbeatEvery = 5 * time.Second
 	// announceEvery brings the catalog back to a Redis that lost it.
 	announceEvery = time.Minute
+	// runningTold is how many running tasks a sign of life names at most.
+	runningTold = 100
 	// pauseEvery is how often it is asked which queues are paused.
 	pauseEvery = time.Second
 	// settleGrace is how long interrupted tasks may take to be given back
@@ -47,7 +50,8 @@ type Status struct {
 	Slots int
 }
 
-// Run takes tasks until ctx ends, and blocks. Then it stops the intake, gives
+// Run takes tasks until ctx ends or somebody tells the worker to stop, over the
+// HTTP API, and blocks. Then it stops the intake, gives
 // back what has not started, and waits for running tasks; those that still run
 // after [Options].Drain are interrupted with [ErrDrainTimeout] and go back to
 // their queue with their count kept. RabbitMQ or Redis may be away at any
@@ -97,7 +101,7 @@ func (w *Worker) Status() Status {
 	if e.redisUp.Load() {
 		s.Redis = "up"
 	}
-	s.Busy = int(e.busy.Load())
+	s.Busy, s.Slots = int(e.busy.Load()), e.slots.capacity()
 	return s
 }
 
@@ -117,6 +121,12 @@ type engine struct {
 	busy    atomic.Int64
 	redisUp atomic.Bool
 
+	runs      *runs
+	logs      *taskLogs
+	adjusting sync.Mutex
+	stopOnce  sync.Once
+	told      chan struct{} // closed when somebody has told the worker to stop
+
 	mu      sync.Mutex // guards closed, and running's Add against its Wait
 	closed  bool
 	running sync.WaitGroup
@@ -126,13 +136,14 @@ func newEngine(w *Worker, store *results.Store, watcher *results.Watcher, o rabb
 	e := &engine{
 		worker: w, store: store, watcher: watcher, log: w.log, started: time.Now(),
 		slots: newSlots(w.opts.Concurrency, max(len(w.opts.StrictOrder), 1)), held: map[string]*atomic.Int64{},
+		runs: newRuns(), logs: newTaskLogs(store), told: make(chan struct{}),
 	}
 	e.publisher = rabbitmq.NewPublisher(rabbitmq.PublisherOptions{Options: o, Lanes: 1, MaxBody: maxBody, Metrics: w.opts.Metrics})
 	e.publisher.Adopt(w.Queues()...)
 	intakes := make([]rabbitmq.Intake, 0, len(w.Queues()))
 	for _, q := range w.Queues() {
 		e.held[q] = new(atomic.Int64)
-		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.prefetch(q)})
+		intakes = append(intakes, rabbitmq.Intake{Queue: q, Prefetch: w.prefetch(q, w.opts.Concurrency)})
 	}
 	consumer := rabbitmq.ConsumerOptions{Options: o, Intakes: intakes}
 	if len(w.opts.StrictOrder) > 0 {
@@ -156,9 +167,9 @@ func (w *Worker) guardAfter() time.Duration { return max(w.opts.ConsumerTimeout/
 // order of the queues is not strict, slots go to deliveries in the order in which
 // they came, so queues share them as these numbers are to each other. Any queue
 // alone can fill them all.
-func (w *Worker) prefetch(queue string) int {
+func (w *Worker) prefetch(queue string, slots int) int {
 	const most = 1<<16 - 1 // AMQP's field has 16 bits
-	return min(w.opts.Concurrency*max(w.opts.Weights[queue], 1), most)
+	return min(slots*max(w.opts.Weights[queue], 1), most)
 }
 
 func (e *engine) run(ctx context.Context) error {
@@ -181,9 +192,12 @@ func (e *engine) run(ctx context.Context) error {
 	g.Go(func() error { return e.watcher.Run(life) })
 	g.Go(func() error { return e.announce(life) })
 	g.Go(func() error { return e.followPauses(life) })
+	g.Go(func() error { return e.obey(life) })
+	g.Go(func() error { return e.logs.run(life) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
+		case <-e.told:
 		case <-life.Done(): // one of the others failed
 		}
 		e.stopIntake(life)
@@ -205,6 +219,12 @@ func (e *engine) stopIntake(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
+}
+
+func (e *engine) stopping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
 }
 
 // drain waits for what runs.
@@ -250,7 +270,11 @@ func (e *engine) accept(d *rabbitmq.Delivery, process func(*place)) {
 	e.held[d.Queue].Add(1)
 	e.running.Go(func() {
 		defer e.held[d.Queue].Add(-1)
-		defer e.slots.leave(p)
+		defer func() {
+			if e.slots.leave(p) {
+				e.adjust()
+			}
+		}()
 		process(p)
 	})
 }
@@ -267,6 +291,7 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	give := false
 	select {
 	case <-p.turn:
+		give = p.away
 	case <-d.Gone():
 		return
 	case <-waited: // perhaps another worker has a slot
@@ -280,7 +305,13 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
-		e.worker.RunAttempt)
+		e.attempt)
+}
+
+// attempt is [Worker.RunAttempt], with a note of what runs.
+func (e *engine) attempt(ctx context.Context, t *messages.Task, progress delivery.ProgressFunc) delivery.Outcome {
+	defer e.runs.leave(e.runs.enter(t))
+	return e.worker.RunAttempt(ctx, t, progress)
 }
 
 // followPauses takes nothing from the queues that somebody has paused. Before
@@ -357,7 +388,9 @@ func (e *engine) info() messages.WorkerInfo {
 	return messages.WorkerInfo{
 		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version.String(),
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
-		Slots: e.slots.size, Busy: int(e.busy.Load()), Held: held, Started: e.started, LastSeen: time.Now(),
+		Slots: e.slots.capacity(), Busy: int(e.busy.Load()), Held: held, Started: e.started, LastSeen: time.Now(),
+		Running: e.runs.longest(runningTold), Abandoned: int(e.worker.Abandoned()), Stopping: e.stopping(),
+		Memory: memory(), Goroutines: runtime.NumGoroutine(),
 	}
 }
 

@@ -79,3 +79,42 @@ func newSlotsThatAreTaken(ranks int) *slots {
 	s.enter(0)
 	return s
 }
+
+func TestSlotsAreAddedAndTakenAway(t *testing.T) {
+	t.Parallel()
+	s := newSlots(2, 2)
+	a, b := enter(s, 0), enter(s, 1)
+	c, d := enter(s, 1), enter(s, 0)
+	s.resize(3)
+	require.True(t, hasTurn(d), "the new slot goes to the first line")
+	require.False(t, hasTurn(c))
+	require.False(t, s.overfull())
+
+	s.resize(1)
+	require.Equal(t, 1, s.capacity())
+	require.True(t, s.overfull())
+	s.turnAway()
+	require.True(t, hasTurn(c))
+	require.True(t, c.away)
+	require.False(t, s.leave(c), "it had no slot")
+	require.False(t, s.leave(a))
+	require.False(t, s.leave(b), "as many run as may")
+	require.True(t, s.leave(d), "there is room again")
+	require.False(t, s.overfull())
+	e := enter(s, 0)
+	require.True(t, hasTurn(e))
+	require.False(t, s.leave(e), "that is told once")
+
+	s.resize(0)
+	require.False(t, s.overfull(), "nothing runs")
+	f := enter(s, 0)
+	require.False(t, hasTurn(f))
+	s.turnAway()
+	require.False(t, f.away, "it was not too many that ran")
+	s.resize(1)
+	require.True(t, hasTurn(f))
+	s.resize(0)
+	require.True(t, s.overfull())
+	s.resize(2)
+	require.False(t, s.overfull())
+}

@@ -132,7 +132,7 @@ func serviceEnvironment(st *state, v service) []string {
 		name, _, _ := strings.Cut(e, "=")
 		return slices.Contains([]string{
 			"LOVAGE_URL", "LOVAGE_WORKER_URL", "LOVAGE_METRICS_URL", "LOVAGE_RABBITMQ_CONSOLE", "LOVAGE_RUN_ONCE",
-			"LOVAGE_LISTEN", "LOVAGE_METRICS_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_REDIS_URL",
+			"LOVAGE_LISTEN", "LOVAGE_METRICS_LISTEN", "LOVAGE_AMQP_URL", "LOVAGE_MANAGEMENT_URL", "LOVAGE_REDIS_URL",
 		}, name)
 	})
 	for _, e := range v.env {

@@ -145,6 +145,7 @@ func (s *state) environment() []string {
 		fmt.Sprintf("LOVAGE_AMQP_URL=amqp://guest:guest@127.0.0.1:%d/", p.AMQP),
 		fmt.Sprintf("LOVAGE_REDIS_URL=redis://127.0.0.1:%d/0", p.Redis),
 		fmt.Sprint("LOVAGE_RABBITMQ_CONSOLE=http://127.0.0.1:", p.Management),
+		fmt.Sprintf("LOVAGE_MANAGEMENT_URL=http://guest:guest@127.0.0.1:%d", p.Management),
 	}
 }
 

@@ -100,8 +100,8 @@ type Catalog interface {
 }
 
 // Options configure an [API]. Publisher, Results, Canceller, Restarter,
-// Recorder, Watcher, Events, Catalog, Keys, DeadLetters, Queues, Depths, Operations and
-// OperationLeases are required.
+// Recorder, Watcher, Events, Catalog, Workers, Keys, DeadLetters, Queues, QueueStats,
+// Purger, Depths, Operations, OperationLeases and Logs are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
@@ -111,10 +111,14 @@ type Options struct {
 	Watcher     Watcher
 	Events      Events
 	Catalog     Catalog
+	Workers     Workers
 	Keys        Keys
 	DeadLetters DeadLetters
 	Queues      Queues
 	Depths      Depths
+	QueueStats  QueueStats
+	Purger      Purger
+	Logs        Logs
 
 	Operations      Operations
 	OperationLeases OperationLeases
@@ -146,6 +150,9 @@ type Options struct {
 	// PassTimeout bounds a pass over the dead letters of a queue, 25 s by
 	// default.
 	PassTimeout time.Duration
+	// SteerTimeout bounds the wait for the answer of a worker to a command, 10 s by
+	// default: twice the time in which it looks for commands whatever happens.
+	SteerTimeout time.Duration
 	// MaxWait caps "Prefer: wait", 60 s by default.
 	MaxWait time.Duration
 	// MaxStreams is the most event streams that may be open, 5000 by default,
@@ -175,6 +182,7 @@ func (o Options) withDefaults() Options {
 	o.MaxPublishTimeout = max(orDefault(o.MaxPublishTimeout, 30*time.Second), o.PublishTimeout)
 	o.ReadTimeout = orDefault(o.ReadTimeout, 2*time.Second)
 	o.PassTimeout = orDefault(o.PassTimeout, 25*time.Second)
+	o.SteerTimeout = orDefault(o.SteerTimeout, 10*time.Second)
 	o.MaxWait = orDefault(o.MaxWait, time.Minute)
 	o.MaxStreams = orDefault(o.MaxStreams, 5000)
 	o.MaxStreamsPerCaller = orDefault(o.MaxStreamsPerCaller, 500)
@@ -204,10 +212,14 @@ func (o Options) validate() error {
 		{"DeadLetters", o.DeadLetters == nil},
 		{"Queues", o.Queues == nil},
 		{"Depths", o.Depths == nil},
+		{"QueueStats", o.QueueStats == nil},
+		{"Purger", o.Purger == nil},
+		{"Logs", o.Logs == nil},
 		{"Recorder", o.Recorder == nil},
 		{"Watcher", o.Watcher == nil},
 		{"Events", o.Events == nil},
 		{"Catalog", o.Catalog == nil},
+		{"Workers", o.Workers == nil},
 		{"Keys", o.Keys == nil},
 		{"Operations", o.Operations == nil},
 		{"OperationLeases", o.OperationLeases == nil},

@@ -43,14 +43,6 @@ func TestCatalogShowsEverything(t *testing.T) {
 	require.NotNil(t, answer.Tasks[1]["input_schema"])
 }
 
-func TestWorkersAreListed(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	require.JSONEq(t, `{"workers":[]}`, s.ask(t, get, "/v1/workers", "").Body.String())
-	s.store.workers = []messages.WorkerInfo{{Name: "w1", Queues: []string{"default"}}}
-	require.Contains(t, s.ask(t, get, "/v1/workers", "").Body.String(), `"name":"w1"`)
-}
-
 func TestCatalogThatWasNeverLoaded(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

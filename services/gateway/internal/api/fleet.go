@@ -59,27 +59,3 @@ func newCatalogEntry(e messages.CatalogEntry) catalogEntry {
 		AnnouncedAt: e.AnnouncedAt, Indexed: e.Indexed, Alive: e.Alive,
 	}
 }
-
-type workerList struct {
-	Workers []messages.WorkerInfo `json:"workers" nullable:"false" doc:"The workers that are alive."`
-}
-
-// getWorkers is GET /v1/workers.
-func (a *API) getWorkers(ctx context.Context, c *call) (*reply, error) {
-	if err := c.noQuery(); err != nil {
-		return nil, err
-	}
-	workers, err := stored(ctx, a, a.opts.Catalog.Workers)
-	if err != nil {
-		return nil, err
-	}
-	if workers == nil {
-		workers = []messages.WorkerInfo{}
-	}
-	for i := range workers {
-		if workers[i].Held == nil {
-			workers[i].Held = map[string]int{} // of a worker that does not say it
-		}
-	}
-	return jsonReply(http.StatusOK, workerList{Workers: workers})
-}

@@ -102,6 +102,10 @@ type fakeStore struct {
 	err      error
 	entries  []messages.CatalogEntry
 	workers  []messages.WorkerInfo
+	told     messages.WorkerCommand
+	answer   messages.WorkerAnswer
+	became   messages.Delivery
+	logs     map[string][]json.RawMessage
 	loads    int
 	loadErr  error
 	hang     bool
@@ -135,6 +139,13 @@ type fakeDepths struct {
 	ready   int
 	empty   time.Duration
 	watched []string
+	stats   map[string]messages.QueueStats
+	waiting map[string]int // to be purged
+	broken  error
+}
+
+func (d *fakeDepths) Stats(context.Context, []string) (map[string]messages.QueueStats, *int) {
+	return d.stats, nil
 }
 
 func (d *fakeDepths) Watch(queues ...string) { d.watched = queues }
@@ -348,8 +359,10 @@ func newServer(t *testing.T, change ...func(*Options)) *server {
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store, Depths: s.depths,
-		Recorder: s.store, Watcher: s.store, Events: s.events, Catalog: s.store, Keys: s.keys, Operations: noOperations{}, OperationLeases: noOperations{},
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store,
+		Depths: s.depths, QueueStats: s.depths, Purger: fakePurger{s.depths}, Logs: s.store,
+		Recorder: s.store, Watcher: s.store, Events: s.events, Catalog: s.store, Workers: s.store, Keys: s.keys,
+		Operations: noOperations{}, OperationLeases: noOperations{},
 		AllowedHosts: []string{"lovage.example"}, ForeignQueues: []string{"celery"}, Version: "1.2.3",
 	}
 	for _, c := range change {

@@ -93,6 +93,9 @@ const (
 	slugNoOperation    slug = "operation-not-found"
 	slugOperationOpen  slug = "operation-running"
 	slugOperationEnded slug = "operation-ended"
+	slugNoWorker       slug = "worker-not-found"
+	slugWorkerTimeout  slug = "worker-timeout"
+	slugWorkerRefused  slug = "worker-refused"
 	slugNoCatalog      slug = "catalog-unavailable"
 	slugBadKey         slug = "invalid-idempotency-key"
 	slugKeyReused      slug = "idempotency-key-reused"
@@ -119,9 +122,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [50]problemKind {
+func kinds() [53]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [50]problemKind{
+	return [53]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
@@ -158,6 +161,9 @@ func kinds() [50]problemKind {
 		{slugNoOperation, http.StatusNotFound, "Operation not found", false, 0, nil},
 		{slugOperationOpen, http.StatusConflict, "An operation on this queue has not ended", true, later, nil},
 		{slugOperationEnded, http.StatusConflict, "Operation has ended", false, 0, nil},
+		{slugNoWorker, http.StatusNotFound, "Worker not found", false, 0, nil},
+		{slugWorkerTimeout, http.StatusGatewayTimeout, "Worker has not answered", true, soon, nil},
+		{slugWorkerRefused, http.StatusConflict, "Worker cannot do that", false, 0, nil},
 		{slugNoCatalog, http.StatusServiceUnavailable, "Catalog not loaded yet", true, soon, nil},
 		{"store-unavailable", http.StatusServiceUnavailable, "Result store unavailable", true, soon, messages.ErrStoreUnavailable},
 		{slugUnconfirmed, http.StatusGatewayTimeout, "Publish not confirmed", true, soon, messages.ErrUnconfirmed},

@@ -40,7 +40,7 @@ func newCall(ctx huma.Context) *call {
 	c := &call{request: e.Request(), writer: e.Response()}
 	op := ctx.Operation()
 	exchangeOf(c.request.Context()).route = op.Path
-	for key, into := range map[string]*string{"name": &c.name, "id": &c.name, "queue": &c.queue} {
+	for key, into := range map[string]*string{"name": &c.name, "id": &c.name, "worker": &c.name, "queue": &c.queue} {
 		if strings.Contains(op.Path, "{"+key+"}") {
 			raw := ctx.Param(key)
 			c.absent = c.absent || raw == "" || strings.Contains(raw, "/")

@@ -51,6 +51,8 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	a.queueRoutes(h, d)
 	a.deadRoutes(h, d)
 	a.readRoutes(h, d)
+	a.workerRoutes(h, d)
+	a.logRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
 	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))
@@ -152,6 +154,11 @@ func (a *API) queueRoutes(h huma.API, d *documenter) {
 		Description: "It ends a pause or a drain.",
 		Parameters:  []*huma.Param{name}, Responses: d.responses(typed[changedQueue](http.StatusOK, "It is running.")),
 	}, nil, a.steer(messages.QueueRunning))
+	route(h, huma.Operation{
+		OperationID: "purge-queue", Method: http.MethodPost, Path: "/v1/queues/{queue}/purge", Tags: []string{tagQueues}, Summary: "Purge a queue",
+		Description: "The tasks that wait in it are revoked, the first ones first. Those that workers have fetched run, those that are delayed come yet, and dead letters stay. There is no body.",
+		Parameters:  append([]*huma.Param{name}, document(purgeParams())...), Responses: d.responses(typed[purged](http.StatusOK, "What became of them.")),
+	}, nil, a.purgeQueue)
 }
 
 func (a *API) deadRoutes(h huma.API, d *documenter) {
@@ -260,10 +267,6 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		OperationID: "get-catalog", Method: http.MethodGet, Path: "/v1/catalog", Tags: []string{tagFleet}, Summary: "What tasks there are",
 		Responses: d.responses(typed[catalogList](http.StatusOK, "The catalog.")),
 	}, nil, a.getCatalog)
-	route(h, huma.Operation{
-		OperationID: "get-workers", Method: http.MethodGet, Path: "/v1/workers", Tags: []string{tagFleet}, Summary: "Who is alive",
-		Responses: d.responses(typed[workerList](http.StatusOK, "The workers.")),
-	}, nil, a.getWorkers)
 }
 
 func healthRoutes(a *API, h huma.API, d *documenter) {

@@ -70,6 +70,16 @@ func (c catalog) Catalog(ctx context.Context) ([]messages.CatalogEntry, error) {
 	return entries, err
 }
 
+// fleet gives the API single workers.
+type fleet struct {
+	*results.Store
+	watcher *results.Watcher
+}
+
+func (f fleet) Tell(ctx context.Context, worker string, c messages.WorkerCommand) (messages.WorkerAnswer, messages.Delivery, error) {
+	return f.Store.Tell(ctx, f.watcher, worker, c)
+}
+
 // gate is the publisher of the API: it refuses what would make a queue longer
 // than allowed.
 type gate struct {

@@ -77,10 +77,15 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	}, func() float64 { return float64(store.Trimmed()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker, registry)
+	overview, err := rabbitmq.NewOverview(broker, c.ManagementURL)
+	if err != nil {
+		return fmt.Errorf("LOVAGE_MANAGEMENT_URL: %w", err)
+	}
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher, Events: events{store, watcher},
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
-		Catalog: catalog{store, publisher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
+		QueueStats: overview, Purger: newPurger(store, publisher, overview, broker), Logs: store,
+		Catalog: catalog{store, publisher}, Workers: fleet{store, watcher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
 		MaxStreams: c.streams(), MaxStreamsPerCaller: c.MaxStreamsEach,
@@ -96,6 +101,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g, behind := errgroup.WithContext(behind)
 	g.Go(func() error { return publisher.Run(behind) })
 	g.Go(func() error { return depth.Run(behind) })
+	g.Go(func() error { return overview.Run(behind) })
 	g.Go(func() error { return recorder.Run(behind) })
 	g.Go(func() error { return watcher.Run(behind) })
 	g.Go(func() error { return store.Tidy(behind) })

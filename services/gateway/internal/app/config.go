@@ -30,6 +30,7 @@ type Config struct {
 	AMQPCertFile      string         `name:"amqp-cert-file" env:"LOVAGE_AMQP_CERT_FILE" type:"path" help:"Client certificate (PEM) for RabbitMQ."`
 	AMQPKeyFile       string         `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	AMQPPassive       bool           `name:"amqp-passive" env:"LOVAGE_AMQP_PASSIVE" help:"Declare nothing in RabbitMQ: everything is there already, and the user may not configure."`
+	ManagementURL     string         `name:"management-url" env:"LOVAGE_MANAGEMENT_URL" help:"RabbitMQ's management API, for rates and ages of queues; without it queues are counted over AMQP."`
 	RedisURL          string         `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
 	ResultTTL         time.Duration  `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	PublishTimeout    time.Duration  `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`

@@ -31,6 +31,8 @@ type contender struct {
 	// service takes tasks over HTTP, at path; at runPath it answers with the result.
 	service       *stack.Service
 	path, runPath string
+	// serve starts one more of the service.
+	serve func(ctx context.Context) (*stack.Service, error)
 	// runHeaders ask for the result, where that takes a header.
 	runHeaders []string
 
@@ -49,6 +51,10 @@ type contender struct {
 	// pickedUp waits until tasks that were sent at a rate have begun, and returns
 	// the quantiles of their times. It ends the worker.
 	pickedUp func(ctx context.Context, v *stack.Service, w stack.Work) (map[string]float64, error)
+	// settled is how many tasks these workers have run, results stored.
+	settled func(ctx context.Context, workers []*stack.Service) (int, error)
+	// server keeps the tasks.
+	server stack.Server
 	// kept is what tasks and results take, in bytes.
 	kept func(ctx context.Context) (float64, error)
 }
@@ -74,21 +80,22 @@ const (
 
 // our is Lovage.
 func (b *bench) our() contender {
-	return b.built(ours, b.gateway, b.stack.Drainer)
+	return b.built(ours, b.gateway, b.stack.This())
 }
 
-// built is a build of Lovage: its gateway, and how its workers are started.
-func (b *bench) built(name string, gateway *stack.Service, work func(context.Context, stack.Work) (*stack.Service, error)) contender {
+// built is a build of Lovage, with its gateway.
+func (b *bench) built(name string, gateway *stack.Service, of stack.Build) contender {
 	return contender{
-		name: name, note: rabbitNote + ", mandatory", service: gateway, path: stack.TaskPath,
+		name: name, note: rabbitNote + ", mandatory", service: gateway, path: stack.TaskPath, server: b.stack.RabbitMQ,
+		serve:   func(ctx context.Context) (*stack.Service, error) { return of.Gateway(ctx) },
 		runPath: "/v1/tasks/" + stack.BenchTask + "?queue=" + stack.Queue, runHeaders: []string{"Prefer: wait=20"},
 		clear: b.clearQueue, waiting: b.depth,
 		fill: func(ctx context.Context, kind string, n int) error { return stack.FillOurs(ctx, gateway, kind, n) },
 		pools: []pool{
-			{"256 slots", manySlots, work},
-			{"32 slots", pickUpSlots, work},
+			{"256 slots", manySlots, of.Drainer},
+			{"32 slots", pickUpSlots, of.Drainer},
 		},
-		drained: drained, pickedUp: pickedUp, kept: b.stack.RedisMemory,
+		drained: drained, pickedUp: pickedUp, settled: stack.Settled, kept: b.stack.RedisMemory,
 	}
 }
 
@@ -100,8 +107,12 @@ func (b *bench) loose() contender {
 }
 
 // floor is what takes single submissions.
-func (b *bench) floor(name string, v *stack.Service) contender {
-	return contender{name: name, note: rabbitNote + ", mandatory", service: v, path: "/submit", clear: b.clearQueue, waiting: b.depth}
+func (b *bench) floor(name string, o stack.FloorOptions, v *stack.Service) contender {
+	return contender{
+		name: name, note: rabbitNote + ", mandatory", service: v, path: "/submit", server: b.stack.RabbitMQ,
+		serve: func(ctx context.Context) (*stack.Service, error) { return b.startFloor(ctx, o) },
+		clear: b.clearQueue, waiting: b.depth,
+	}
 }
 
 func (b *bench) clearQueue(ctx context.Context) error { return b.stack.Clear(ctx, stack.Queue) }
@@ -124,18 +135,24 @@ func (b *bench) startPeers(ctx context.Context) error {
 		}
 	}
 	for _, name := range b.Peers {
+		if !slices.Contains(peerNames(), name) {
+			return fmt.Errorf("there is no peer %s, but %s", name, strings.Join(peerNames(), ", "))
+		}
 		progress("starting %s", name)
 		c, err := b.peer(ctx, name)
 		if err != nil {
 			progress("%s is left out: %v", name, err)
 			continue
 		}
-		if c.service, err = c.serve(ctx); err != nil {
-			return fmt.Errorf("start %s: %w", name, err)
-		}
-		b.peers = append(b.peers, c.contender)
+		b.try(ctx, "start", name, func(ctx context.Context) error {
+			c.service, err = c.serve(ctx)
+			if err == nil {
+				b.peers = append(b.peers, c)
+			}
+			return err
+		})
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // startBase has another revision of Lovage take part.
@@ -148,57 +165,52 @@ func (b *bench) startBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.peers = append(b.peers, b.built(baseName, gateway, b.stack.Base().Drainer))
+	b.peers = append(b.peers, b.built(baseName, gateway, b.stack.Base()))
 	return nil
 }
 
-// unstarted is a contender whose service does not run yet.
-type unstarted struct {
-	contender
-	serve func(ctx context.Context) (*stack.Service, error)
-}
-
-func (b *bench) peer(ctx context.Context, name string) (unstarted, error) {
+// peer is another task system, whose service does not run yet.
+func (b *bench) peer(ctx context.Context, name string) (contender, error) {
 	switch name {
 	case celery:
 		return b.celery(ctx)
 	case asynq:
 		p, err := b.stack.Asynq(ctx)
 		if err != nil {
-			return unstarted{}, err
+			return contender{}, err
 		}
-		return compiled(p, name, redisNote, b.stack.RedisMemory), nil
-	case river:
+		return compiled(p, name, redisNote, b.stack.Redis, b.stack.RedisMemory), nil
+	default:
 		p, err := b.stack.River(ctx)
 		if err != nil {
-			return unstarted{}, err
+			return contender{}, err
 		}
-		return compiled(p, name, pgNote, b.stack.PostgresSize), nil
-	default:
-		return unstarted{}, fmt.Errorf("there is no peer %s, but %s", name, strings.Join(peerNames(), ", "))
+		return compiled(p, name, pgNote, p.Postgres(), b.stack.PostgresSize), nil
 	}
 }
 
 // compiled is a peer whose program is written in Go.
-func compiled(p *stack.Peer, name, note string, kept func(context.Context) (float64, error)) unstarted {
-	return unstarted{serve: p.Serve, contender: contender{
-		name: name, note: note, path: "/submit", runPath: "/run", publish: true,
+func compiled(p *stack.Peer, name, note string, server stack.Server, kept func(context.Context) (float64, error)) contender {
+	return contender{
+		name: name, note: note, path: "/submit", runPath: "/run", publish: true, serve: p.Serve, server: server,
 		clear: p.Clear, waiting: p.Waiting, fill: p.Fill, drained: drained, pickedUp: pickedUp, kept: kept,
-		pools: []pool{{"256 slots", manySlots, p.Work}, {"32 slots", pickUpSlots, p.Work}},
-	}}
+		settled: func(ctx context.Context, _ []*stack.Service) (int, error) { return p.Stored(ctx) },
+		pools:   []pool{{"256 slots", manySlots, p.Work}, {"32 slots", pickUpSlots, p.Work}},
+	}
 }
 
-func (b *bench) celery(ctx context.Context) (unstarted, error) {
+func (b *bench) celery(ctx context.Context) (contender, error) {
 	c, err := b.stack.Celery(ctx)
 	if err != nil {
-		return unstarted{}, err
+		return contender{}, err
 	}
 	with := func(kind string) func(context.Context, stack.Work) (*stack.Service, error) {
 		return func(ctx context.Context, w stack.Work) (*stack.Service, error) { return c.Work(ctx, kind, w) }
 	}
-	return unstarted{serve: c.Serve, contender: contender{
-		name: celery, note: rabbitNote + "; acks late", path: "/submit", runPath: "/run",
-		clear: c.Clear, waiting: c.Waiting, fill: c.Fill, drained: c.Drained, kept: b.stack.RedisMemory,
+	return contender{
+		name: celery, note: rabbitNote + "; acks late", path: "/submit", runPath: "/run", serve: c.Serve, server: b.stack.RabbitMQ,
+		settled: func(ctx context.Context, _ []*stack.Service) (int, error) { return c.Stored(ctx) },
+		clear:   c.Clear, waiting: c.Waiting, fill: c.Fill, drained: c.Drained, kept: b.stack.RedisMemory,
 		pickedUp: func(ctx context.Context, v *stack.Service, w stack.Work) (map[string]float64, error) {
 			times, err := c.PickUp(ctx, w)
 			if err != nil {
@@ -211,7 +223,7 @@ func (b *bench) celery(ctx context.Context) (unstarted, error) {
 			{"prefork of 8", manyProcesses, with("prefork")},
 			{"threads of 32", pickUpSlots, with("threads")},
 		},
-	}}, nil
+	}, nil
 }
 
 const fewProcesses, manyProcesses = 2, 8

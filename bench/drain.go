@@ -11,13 +11,6 @@ import (
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
-const (
-	// drainTarget is the part of the loop's throughput that a worker with many
-	// slots is to reach.
-	drainTarget = 0.45
-	manySlots   = 256
-)
-
 func slots() []int { return []int{10, 32, 100, manySlots} }
 
 func slotted(n int) string { return fmt.Sprintf("lovage-%d", n) }
@@ -32,16 +25,12 @@ func (b *bench) drain(ctx context.Context) error {
 	fill := func(ctx context.Context, n int) (int, error) {
 		return n, load.Post(ctx, fmt.Sprintf("http://%s/publish?messages=%d&fresh=true", filler.Address, n), "{}", http.StatusOK)
 	}
-	contenders := append([]int{0}, slots()...)
-	err = b.turns("drain", len(contenders), func(i int) error {
-		n, name := contenders[i], floorName
-		if n > 0 {
-			name = slotted(n)
-		}
-		if err := b.drainTurn(ctx, fill, name, n); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
+	contenders, names := []int{0}, []string{floorName}
+	for _, n := range slots() {
+		contenders, names = append(contenders, n), append(names, slotted(n))
+	}
+	err = b.turns(ctx, "drain", b.Rounds, names, func(ctx context.Context, i int) error {
+		return b.drainTurn(ctx, fill, names[i], contenders[i])
 	})
 	if err != nil {
 		return err

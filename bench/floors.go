@@ -10,22 +10,40 @@ import (
 )
 
 const (
-	// manyClients is what the floors are made for, and what the targets are about.
-	manyClients   = 64
-	channelRounds = 3
-
+	channelRounds   = 3
 	channelsMeasure = "channels"
 )
+
+// floors are those of these names that can take part, with the best number of
+// channels: none beside another revision of ours.
+func (b *bench) floors(ctx context.Context, names ...string) (list []contender) {
+	for _, name := range names {
+		if b.Base != "" {
+			continue
+		}
+		c, found := b.best[name]
+		if !found && !b.try(ctx, channelsMeasure, name, func(ctx context.Context) (err error) {
+			c, err = b.bestFloor(ctx, name)
+			return err
+		}) {
+			continue
+		}
+		b.best[name] = c
+		list = append(list, c)
+	}
+	return list
+}
 
 // bestFloor tries all numbers of channels in turn and returns the fastest floor.
 func (b *bench) bestFloor(ctx context.Context, name string) (contender, error) {
 	var candidates []contender
 	for _, n := range b.Channels {
-		v, err := b.startFloor(ctx, stack.FloorOptions{TwoHeaders: name == twoHeaders, Channels: n})
+		o := stack.FloorOptions{TwoHeaders: name == twoHeaders, Channels: n}
+		v, err := b.startFloor(ctx, o)
 		if err != nil {
 			return contender{}, err
 		}
-		candidates = append(candidates, b.floor(fmt.Sprintf("%s-%d", name, n), v))
+		candidates = append(candidates, b.floor(fmt.Sprintf("%s-%d", name, n), o, v))
 	}
 	// Of one there is nothing to find out.
 	for round := range channelRounds * min(len(candidates)-1, 1) {

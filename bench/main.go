@@ -25,7 +25,9 @@ import (
 type settings struct {
 	Measures []string      `default:"submit,batch,delayed,inflight" help:"What to measure: ${measures}."`
 	Clients  []int         `default:"64,1" help:"Clients that submit at the same time."`
-	Rounds   int           `default:"5" help:"How often each contender has its turn."`
+	Rounds   int           `default:"5" help:"How often each contender has its turn; thrice at most where there is no target."`
+	Within   time.Duration `default:"1h" help:"After that long each contender has but one turn in what is left."`
+	Limit    time.Duration `default:"6m" help:"How long a turn may take until it has failed."`
 	Length   time.Duration `default:"3s" help:"How long a turn of single submissions is."`
 	WarmUp   time.Duration `default:"500ms" help:"How long each turn runs before it counts."`
 	Items    int           `default:"50000" help:"Items of a batch."`
@@ -35,9 +37,15 @@ type settings struct {
 	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried; 0 takes the first of each."`
 	Peers    []string      `help:"Other task systems to compare with: ${peers}."`
 	Waiting  []int         `default:"1000,60000" help:"How many tasks wait while growth is measured."`
+	Loads    []int         `default:"25,50,80" help:"Rates of the open loop, in percent of what each contender manages in the closed one."`
+	Latency  time.Duration `default:"1ms" help:"How much later everything arrives, either way, in the measure latency."`
+	Workers  []int         `default:"1,2,4" help:"Processes that work off a queue together."`
+	Faults   []string      `default:"freeze,kill" enum:"freeze,kill" help:"What happens to the broker or the store in the measure outage."`
+	Outage   time.Duration `default:"8s" help:"How long that lasts."`
+	Back     time.Duration `default:"30s" help:"How long is waited until a contender serves again."`
 	Channels []int         `default:"1,2,4,8" help:"Channels with which the floors are tried."`
 	Base     string        `help:"Another revision of Lovage to compare with, which has turns in between."`
-	Out      string        `default:"out/latest.json" help:"File for the medians; the plot lies beside it."`
+	Out      string        `default:"out/latest.json" help:"File for the medians; the plot and the table lie beside it."`
 }
 
 // bench is one run.
@@ -48,8 +56,11 @@ type bench struct {
 	// gateway is shared by the measures that need no settings of their own.
 	gateway *stack.Service
 	peers   []contender
+	// best are the floors with the best number of channels, once they are known.
+	best map[string]contender
 	// bytes is how much is hashed in a millisecond.
 	bytes int
+	begun time.Time
 }
 
 // measure is one thing that can be measured.
@@ -62,13 +73,17 @@ func measures() []measure {
 	return []measure{
 		{"submit", (*bench).submit},
 		{"batch", (*bench).batch},
-		{"delayed", (*bench).delayed},
-		{"inflight", (*bench).inFlight},
 		{"drain", (*bench).drain},
 		{"kinds", (*bench).kinds},
 		{"pickup", (*bench).pickUp},
-		{"run", (*bench).roundTrip},
 		{"growth", (*bench).growth},
+		{"open", (*bench).open},
+		{"delayed", (*bench).delayed},
+		{"inflight", (*bench).inFlight},
+		{"run", (*bench).roundTrip},
+		{"workers", (*bench).workers},
+		{"latency", (*bench).latency},
+		{"outage", (*bench).outage}, // the servers are not the same afterwards
 		{"profile", (*bench).profile},
 	}
 }
@@ -104,7 +119,7 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 	}
 	progress("building the programs, starting RabbitMQ and Redis")
-	b := &bench{settings: s, book: &report.Book{}, bytes: runner.Calibrate()}
+	b := &bench{settings: s, book: &report.Book{}, best: map[string]contender{}, bytes: runner.Calibrate(), begun: time.Now()}
 	if b.stack, err = stack.Start(ctx); err != nil {
 		return err
 	}
@@ -122,44 +137,58 @@ func run(ctx context.Context, s settings) (err error) {
 		if !slices.Contains(s.Measures, m.name) || ctx.Err() != nil {
 			continue
 		}
-		if wrong := m.run(b, ctx); wrong != nil {
+		if wrong := b.measure(ctx, m); wrong != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, wrong))
 		}
 	}
-	return errors.Join(err, b.show()) // what was measured before is worth a look
-}
-
-// turns gives each of so many contenders its turn in every round, each round
-// beginning with another one.
-func (b *bench) turns(measure string, contenders int, turn func(i int) error) error {
-	for round := range b.Rounds {
-		progress("%s: round %d of %d", measure, round+1, b.Rounds)
-		for i := range contenders {
-			if err := turn((round + i) % contenders); err != nil {
-				return err
-			}
-		}
+	err = errors.Join(err, b.show()) // what was measured before is worth a look
+	if n := b.book.Failures(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%d of the rows have failed", n))
 	}
-	return nil
+	return err
 }
 
-// show writes the table to standard output, and the medians and a plot of them to
-// their files.
+// measure measures one thing, and keeps what has come of it so far.
+func (b *bench) measure(ctx context.Context, m measure) error {
+	started := time.Now()
+	if err := b.revive(ctx); err != nil {
+		return err
+	}
+	err := m.run(b, ctx)
+	progress("%s: took %v", m.name, time.Since(started).Round(time.Second))
+	b.addOwn()
+	b.book.Judge(aims())
+	return errors.Join(err, b.save())
+}
+
+// show writes the table to standard output, and what was reached of the targets.
 func (b *bench) show() error {
-	if err := b.book.WriteTable(os.Stdout); err != nil {
+	if err := b.table(os.Stdout); err != nil {
+		return err
+	}
+	b.warn()
+	return b.save()
+}
+
+func (b *bench) table(w io.Writer) error {
+	if err := b.book.WriteTable(w); err != nil {
 		return err
 	}
 	if b.Base != "" {
-		if err := b.book.WriteVersus(os.Stdout, baseName, ours); err != nil {
-			return err
-		}
+		return b.book.WriteVersus(w, baseName, ours)
 	}
-	b.warn()
+	return b.book.WriteAims(w, aims())
+}
+
+// save writes the medians, a plot of them and the table to their files.
+func (b *bench) save() error {
 	if err := os.MkdirAll(filepath.Dir(b.Out), 0o755); err != nil {
 		return err
 	}
-	plot := strings.TrimSuffix(b.Out, filepath.Ext(b.Out)) + ".svg"
-	return errors.Join(writeFile(b.Out, b.book.WriteJSON), writeFile(plot, b.book.WriteSVG))
+	beside := strings.TrimSuffix(b.Out, filepath.Ext(b.Out))
+	return errors.Join(
+		writeFile(b.Out, b.book.WriteJSON), writeFile(beside+".svg", b.book.WriteSVG), writeFile(beside+".txt", b.table),
+	)
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/lovage-mq/lovage/bench/internal/procfs"
@@ -39,6 +40,9 @@ type mark struct {
 	machine   time.Duration
 	processes []time.Duration
 }
+
+// Where the programs of a contender, and the clients, are among the processes.
+const serviceProcess, loadProcess = 0, 3
 
 // newMeter reads the processes of services, which count as one, with all that
 // those have started, and the servers.
@@ -77,12 +81,24 @@ func (m *meter) mark() {
 }
 
 // add takes down what each of n submissions has cost: in each process, and in
-// all of them.
+// all of them; the latter alone where the measure repeats another one.
 func (m *meter) add(b *report.Book, measure, contender string, n int64) {
+	if repeats(measure) {
+		m.addAll(b, measure, contender, n)
+		return
+	}
 	for i, p := range m.processes {
 		b.Add(measure+"-cpu-"+p.name, contender, "µs", each(m.used(i), n))
 	}
+	if rest := m.all() - m.used(loadProcess); rest > 0 {
+		b.Add(measure+"-cpu-own", contender, "%", 100*m.used(serviceProcess).Seconds()/rest.Seconds())
+	}
 	m.addAll(b, measure, contender, n)
+}
+
+// repeats tells the measures that are others under different circumstances.
+func repeats(measure string) bool {
+	return strings.HasPrefix(measure, farMeasure) || strings.HasPrefix(measure, workersMeasure)
 }
 
 // addAll takes down the cost in all processes. What else was going on takes away

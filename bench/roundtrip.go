@@ -16,17 +16,20 @@ import (
 // roundTripClients are how many clients wait for results at the same time.
 func roundTripClients() []int { return []int{1, 16} }
 
+// endless is a number of tasks that a worker never gets, and so it does not end.
+const endless = math.MaxInt32
+
 // roundTrip measures from the request that submits a task to the answer that
 // says that its result is there, in a closed loop.
 func (b *bench) roundTrip(ctx context.Context) error {
-	contenders := slices.Concat([]contender{b.our()}, b.peers)
+	return b.roundTrips(ctx, "run", slices.Concat([]contender{b.our()}, b.peers))
+}
+
+func (b *bench) roundTrips(ctx context.Context, name string, contenders []contender) error {
 	for _, clients := range roundTripClients() {
-		measure := fmt.Sprintf("run-%d", clients)
-		err := b.turns(measure, len(contenders), func(i int) error {
-			if err := b.roundTripTurn(ctx, measure, contenders[i], clients); err != nil {
-				return fmt.Errorf("%s: %w", contenders[i].name, err)
-			}
-			return nil
+		measure := fmt.Sprintf("%s-%d", name, clients)
+		err := b.turns(ctx, measure, b.some(), contenderNames(contenders), func(ctx context.Context, i int) error {
+			return b.roundTripTurn(ctx, measure, contenders[i], clients)
 		})
 		if err != nil {
 			return err
@@ -40,8 +43,7 @@ func (b *bench) roundTripTurn(ctx context.Context, measure string, c contender, 
 	if err := c.clear(ctx); err != nil {
 		return err
 	}
-	// It never gets as many tasks as that, and so does not end.
-	w := stack.Work{Tasks: math.MaxInt32, Kind: runner.Noop}
+	w := stack.Work{Tasks: endless, Kind: runner.Noop}
 	v, err := c.pickUpPools()[0].start(ctx, w)
 	if err != nil {
 		return err

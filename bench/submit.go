@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/lovage-mq/lovage/bench/internal/load"
 	"github.com/lovage-mq/lovage/bench/internal/report"
@@ -13,34 +14,26 @@ import (
 
 // submit measures single submissions in a closed loop.
 func (b *bench) submit(ctx context.Context) error {
-	contenders := []contender{b.our()}
-	for _, name := range b.floors() {
-		floor, err := b.bestFloor(ctx, name)
-		if err != nil {
-			return err
-		}
-		contenders = append(contenders, floor)
-	}
-	contenders = append(contenders, b.peers...)
+	contenders := slices.Concat([]contender{b.our()}, b.floors(ctx, floorName, twoHeaders), b.peers)
 	for _, clients := range b.Clients {
-		measure := fmt.Sprintf("submit-%d", clients)
-		err := b.turns(measure, len(contenders), func(i int) error { return b.submitTurn(ctx, contenders[i], measure, clients) })
+		measure := submitMeasure(clients)
+		rounds := b.some()
+		if clients == manyClients {
+			rounds = b.Rounds
+		}
+		err := b.turns(ctx, measure, rounds, contenderNames(contenders), func(ctx context.Context, i int) error {
+			return b.submitTurn(ctx, contenders[i], measure, clients)
+		})
 		if err != nil {
 			return err
 		}
-		b.compareSubmit(measure, clients == manyClients)
+		b.compareSubmit(measure)
 	}
 	b.addScaling(contenders)
 	return nil
 }
 
-// floors are those that take part: none beside another revision of ours.
-func (b *bench) floors() []string {
-	if b.Base != "" {
-		return nil
-	}
-	return []string{floorName, twoHeaders}
-}
+func submitMeasure(clients int) string { return fmt.Sprintf("submit-%d", clients) }
 
 // submitTurn measures one contender once, and takes down all there is to it.
 func (b *bench) submitTurn(ctx context.Context, c contender, measure string, clients int) error {
@@ -103,23 +96,10 @@ func arrived(ctx context.Context, c contender, answers int64) error {
 }
 
 // compareSubmit relates ours to all others.
-func (b *bench) compareSubmit(measure string, targets bool) {
-	for _, floor := range []struct {
-		name string
-		rate float64
-	}{{floorName, 0.9}, {twoHeaders, 0.7}} {
-		rate := report.Comparison{Measure: measure, Ours: ours, Contender: floor.name}
-		slow := report.Comparison{Measure: measure + "-p99", Ours: ours, Contender: floor.name}
-		if targets {
-			rate.Target = report.AtLeast(floor.rate)
-		}
-		if targets && floor.name == floorName {
-			slow.Target = report.AtMost(1.2)
-		}
-		b.book.Compare(rate)
-		b.book.Compare(slow)
-		for _, suffix := range []string{"-p50", "-cpu", "-cpu-service", "-cpu-rabbitmq", "-cpu-load"} {
-			b.book.Compare(report.Comparison{Measure: measure + suffix, Ours: ours, Contender: floor.name})
+func (b *bench) compareSubmit(measure string) {
+	for _, floor := range []string{floorName, twoHeaders} {
+		for _, suffix := range []string{"", "-p50", "-p99", "-cpu", "-cpu-service", "-cpu-rabbitmq", "-cpu-load"} {
+			b.book.Compare(report.Comparison{Measure: measure + suffix, Ours: ours, Contender: floor})
 		}
 	}
 	b.comparePeers(measure, measure+"-p50", measure+"-p99", measure+cpuSuffix)
@@ -138,7 +118,7 @@ func (b *bench) comparePeers(measures ...string) {
 // client does.
 func (b *bench) addScaling(contenders []contender) {
 	for _, c := range contenders {
-		for _, times := range b.book.Ratios("submit-64", c.name, "submit-1", c.name) {
+		for _, times := range b.book.Ratios(submitMeasure(manyClients), c.name, submitMeasure(1), c.name) {
 			b.book.Add("submit-64-per-1", c.name, "×", times)
 		}
 	}

@@ -79,6 +79,7 @@ func work(ctx context.Context, s settings, progress *runner.Progress) error {
 			return struct{}{}, nil
 		})
 	}
+	progress.Busy(func() int { return w.Status().Busy })
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		// A slot is free when its task is settled and acked.

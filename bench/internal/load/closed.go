@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +22,12 @@ type Closed struct {
 	Status  int
 	Clients int
 	// Warm is how long the clients run before anything is counted, Length how
-	// long they are counted.
+	// long they are counted; longer when there was no answer at all until then.
 	Warm, Length time.Duration
 	// Mark is called at the beginning and at the end of what is counted.
 	Mark func()
+
+	answered func()
 }
 
 // Outcome is what a run has counted.
@@ -53,6 +56,9 @@ const patience = 30 * time.Second
 func (c Closed) Run(ctx context.Context) (Outcome, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var phase atomic.Int32
+	answered := make(chan struct{})
+	var first sync.Once
+	c.answered = func() { first.Do(func() { close(answered) }) }
 	clients := make([]client, c.Clients)
 	for i := range clients {
 		clients[i].latency = hdrhistogram.New(1, int64(2*patience), 3)
@@ -70,6 +76,11 @@ func (c Closed) Run(ctx context.Context) (Outcome, error) {
 		phase.Store(counting)
 		if err := Pass(ctx, c.Length); err != nil {
 			return err
+		}
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 		phase.Store(ending)
 		took = time.Since(begun)
@@ -130,6 +141,7 @@ func (l *client) run(ctx context.Context, c Closed, phase *atomic.Int32) error {
 		if phase.Load() != counting {
 			continue
 		}
+		c.answered()
 		if status != c.Status {
 			l.failed++
 			l.last = status

@@ -69,6 +69,20 @@ func TestClosedLoopCountsWhatIsAnsweredBetweenTheMarks(t *testing.T) {
 	require.InEpsilon(t, float64(out.Answers)/out.Took.Seconds(), out.PerSecond(), 1e-9)
 }
 
+// On a busy machine a short turn can be over before there is an answer.
+func TestClosedLoopWaitsForAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-time.After(100 * time.Millisecond) }))
+	defer s.Close()
+	address := s.Listener.Addr().String()
+	out, err := Closed{
+		Address: address, Request: Request(address, "/", ""), Status: http.StatusOK, Clients: 1, Length: time.Millisecond, Mark: func() {},
+	}.Run(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, out.Answers)
+	require.GreaterOrEqual(t, out.Took, 90*time.Millisecond)
+}
+
 func TestClosedLoopFailsWithoutAnySuccess(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.NotFoundHandler())

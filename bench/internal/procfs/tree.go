@@ -45,6 +45,15 @@ func TreeMemory(pid int) (sum int64, err error) {
 	return sum, nil
 }
 
+// Tree returns a process and all that descend from it.
+func Tree(pid int) (pids []int, err error) {
+	all, err := tree(pid)
+	for _, p := range all {
+		pids = append(pids, p.pid)
+	}
+	return pids, err
+}
+
 // process is what counts of one that runs.
 type process struct {
 	pid, parent int

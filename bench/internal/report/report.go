@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/lovage-mq/lovage/bench/internal/stats"
 )
@@ -24,6 +25,8 @@ type series struct {
 	comparisons              []Comparison
 	target                   Target
 	note                     string
+	// failed is why there are no more values.
+	failed string
 }
 
 // Comparison relates a contender to ours: the ratio is ours divided by it.
@@ -34,19 +37,48 @@ type Comparison struct {
 
 // Add takes down one round.
 func (b *Book) Add(measure, contender, unit string, value float64) {
-	s := b.find(measure, contender)
-	if s == nil {
-		s = &series{measure: measure, contender: contender, unit: unit}
-		b.series = append(b.series, s)
-	}
+	s := b.open(measure, contender)
+	s.unit = unit
 	s.values = append(s.values, value)
 }
 
-// Compare shows a ratio beside the contender, if both were measured.
-func (b *Book) Compare(c Comparison) {
-	if s := b.find(c.Measure, c.Contender); s != nil && b.find(c.Measure, c.Ours) != nil {
-		s.comparisons = append(s.comparisons, c)
+// Fail takes down that a contender has failed in a measure, which then has no more
+// values, or none.
+func (b *Book) Fail(measure, contender string, err error) {
+	b.open(measure, contender).failed = strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// Failures counts them.
+func (b *Book) Failures() (n int) {
+	for _, s := range b.series {
+		if s.failed != "" {
+			n++
+		}
 	}
+	return n
+}
+
+func (b *Book) open(measure, contender string) *series {
+	s := b.find(measure, contender)
+	if s == nil {
+		s = &series{measure: measure, contender: contender}
+		b.series = append(b.series, s)
+	}
+	return s
+}
+
+// Compare shows a ratio beside the contender, if both were measured. A second time
+// it changes the target.
+func (b *Book) Compare(c Comparison) {
+	if len(b.Values(c.Measure, c.Contender)) == 0 || len(b.Values(c.Measure, c.Ours)) == 0 {
+		return
+	}
+	s := b.find(c.Measure, c.Contender)
+	if i := slices.IndexFunc(s.comparisons, func(old Comparison) bool { return old.Ours == c.Ours }); i >= 0 {
+		s.comparisons[i] = c
+		return
+	}
+	s.comparisons = append(s.comparisons, c)
 }
 
 // Expect shows beside a value what it shall be.
@@ -73,15 +105,16 @@ func (b *Book) Note(measure, contender, text string) {
 
 // Median is what the rounds of a contender come to; NaN if there are none.
 func (b *Book) Median(measure, contender string) float64 {
-	return stats.Summarize(b.values(measure, contender)).Median
+	return stats.Summarize(b.Values(measure, contender)).Median
 }
 
 // Ratios divides one series by another, round by round.
 func (b *Book) Ratios(measure, contender, baseMeasure, base string) []float64 {
-	return stats.Ratios(b.values(measure, contender), b.values(baseMeasure, base))
+	return stats.Ratios(b.Values(measure, contender), b.Values(baseMeasure, base))
 }
 
-func (b *Book) values(measure, contender string) []float64 {
+// Values are those of the rounds of a contender.
+func (b *Book) Values(measure, contender string) []float64 {
 	if s := b.find(measure, contender); s != nil {
 		return s.values
 	}
@@ -138,7 +171,7 @@ func (b *Book) WriteJSON(w io.Writer) error {
 
 // WriteTable writes a line for each measure and contender.
 func (b *Book) WriteTable(w io.Writer) error {
-	t := &table{w: w}
+	t := &table{w: w, numbers: []int{2, 4, 5, 6}}
 	t.line("measure", "contender", "value", "unit", "min..max", "ratio", "min..max", "target", "kept by")
 	measure := ""
 	for _, s := range b.ordered() {
@@ -148,15 +181,33 @@ func (b *Book) WriteTable(w io.Writer) error {
 		measure = s.measure
 		v := stats.Summarize(s.values)
 		cells := []string{s.measure, s.contender, number(v.Median), s.unit, spread(v)}
+		if len(s.values) == 0 {
+			cells = []string{s.measure, s.contender, "failed", "", ""}
+		}
 		if len(s.comparisons) == 0 {
-			t.line(append(cells, "", "", s.target.verdict(v.Median), s.note)...)
+			t.line(append(cells, "", "", s.target.verdict(v.Median), s.remark())...)
 		}
 		for _, c := range s.comparisons {
 			r := b.ratio(c)
-			t.line(append(cells, ratio(r.Median), ratio(r.Min)+".."+ratio(r.Max), c.Target.verdict(r.Median), s.note)...)
+			t.line(append(cells, ratio(r.Median), ratio(r.Min)+".."+ratio(r.Max), c.Target.verdict(r.Median), s.remark())...)
 		}
 	}
 	return t.flush()
+}
+
+// longest is how much of the reason of a failure the table shows.
+const longest = 200
+
+// remark is the note, and why the contender has failed.
+func (s *series) remark() string {
+	if s.failed == "" {
+		return s.note
+	}
+	reason := []rune("failed: " + s.failed)
+	if len(reason) > longest {
+		reason = append(reason[:longest], '…')
+	}
+	return strings.TrimPrefix(s.note+"; "+string(reason), "; ")
 }
 
 // ordered keeps together what belongs to one measure.

@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"encoding/xml"
+	"errors"
 	"strings"
 	"testing"
 
@@ -30,12 +31,12 @@ func TestTableHasMediansSpreadRatiosAndTargets(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, measured().WriteTable(&out))
 	require.Equal(t, strings.TrimLeft(`
-measure     contender  value  unit    min..max  ratio    min..max  target     kept by
+measure     contender  value  unit    min..max  ratio    min..max  target         kept by
 submit      lovage       100  1/s    80.0..120
-submit      floor        100  1/s     100..100   1.00  0.80..1.20  ≥ 0.9 ok   a queue
+submit      floor        100  1/s     100..100   1.00  0.80..1.20  ≥ 0.9 met      a queue
 
 submit-p99  lovage      13.2  ms    12.3..14.0
-submit-p99  floor       10.0  ms    10.0..10.0   1.32  1.23..1.40  ≤ 1.2 not
+submit-p99  floor       10.0  ms    10.0..10.0   1.32  1.23..1.40  ≤ 1.2 not met
 `, "\n"), out.String())
 }
 
@@ -97,7 +98,48 @@ func TestAValueCanHaveATarget(t *testing.T) {
 	b.Expect("memory", "lovage", report.AtMost(35))
 	var out strings.Builder
 	require.NoError(t, b.WriteTable(&out))
-	require.Contains(t, out.String(), "≤ 35 ok")
+	require.Contains(t, out.String(), "≤ 35 met")
+}
+
+func TestFailureIsARowAndDoesNotLoseTheOthers(t *testing.T) {
+	t.Parallel()
+	b := measured()
+	b.Fail("submit", "celery", errors.New("it has ended:\n  no memory"))
+	b.Fail("submit-p99", "floor", errors.New(strings.Repeat("long ", 100)))
+	b.Compare(report.Comparison{Measure: "submit", Ours: "lovage", Contender: "celery"})
+	require.Equal(t, 2, b.Failures())
+	var out strings.Builder
+	require.NoError(t, b.WriteTable(&out))
+	require.Regexp(t, `submit +celery +failed +failed: it has ended: no memory\n`, out.String())
+	require.Regexp(t, `submit-p99 +floor +10\.0 .*failed: long long.*…\n`, out.String())
+	require.Len(t, b.List(), 6)
+}
+
+func TestAimsAreMetOrNotOrNotMeasured(t *testing.T) {
+	t.Parallel()
+	b := measured()
+	aims := []report.Aim{
+		{"as fast", "submit", "lovage", "floor", report.AtLeast(0.9)},
+		{"as soon", "submit-p99", "lovage", "floor", report.AtMost(1.2)},
+		{"within", "submit-p99", "lovage", "", report.AtMost(15)},
+		{"faster", "submit", "lovage", "celery", report.AtLeast(10)},
+		{"small", "memory", "lovage", "", report.AtMost(1)},
+	}
+	b.Judge(aims)
+	var out strings.Builder
+	require.NoError(t, b.WriteAims(&out, aims))
+	require.Equal(t, `
+target   measure     value  unit  of      ratio  target  verdict
+as fast  submit        100  1/s   floor    1.00  ≥ 0.9   met
+as soon  submit-p99   13.2  ms    floor    1.32  ≤ 1.2   not met
+within   submit-p99   13.2  ms                   ≤ 15    met
+faster   submit        100  1/s   celery      -  ≥ 10    not measured
+small    memory          -                       ≤ 1     not measured
+`, out.String())
+	out.Reset()
+	require.NoError(t, b.WriteTable(&out))
+	require.Contains(t, out.String(), "≤ 1.2 not met")
+	require.Contains(t, out.String(), "≤ 15 met")
 }
 
 func TestPlotHasAPanelForWhatHasANote(t *testing.T) {

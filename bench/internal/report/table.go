@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -12,8 +13,10 @@ import (
 
 // table aligns columns: text to the left, numbers to the right.
 type table struct {
-	w     io.Writer
-	lines [][]string
+	w io.Writer
+	// numbers are the columns that hold numbers.
+	numbers []int
+	lines   [][]string
 }
 
 func (t *table) line(cells ...string) { t.lines = append(t.lines, cells) }
@@ -32,7 +35,7 @@ func (t *table) flush() error {
 		var out strings.Builder
 		for i, cell := range line {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if numeric(i) {
+			if slices.Contains(t.numbers, i) {
 				out.WriteString(pad + cell)
 			} else {
 				out.WriteString(cell + pad)
@@ -45,9 +48,6 @@ func (t *table) flush() error {
 	}
 	return nil
 }
-
-// numeric tells the columns of the table of a [Book] that hold numbers.
-func numeric(column int) bool { return column == 2 || column >= 4 && column <= 6 }
 
 // number shows what can be trusted: three digits, or all before the point.
 func number(f float64) string {

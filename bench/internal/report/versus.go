@@ -14,11 +14,11 @@ const credible = 0.05
 // medians, by how much the second differs from the first, and how likely so much
 // is by chance. A difference that is not credible is a "~".
 func (b *Book) WriteVersus(w io.Writer, base, changed string) error {
-	t := &table{w: w}
+	t := &table{w: w, numbers: []int{2, 3, 4, 5, 6}}
 	t.line()
 	t.line("measure", "unit", base, "min..max", changed, "min..max", "change", "chance")
 	for _, s := range b.ordered() {
-		before, after := b.values(s.measure, base), b.values(s.measure, changed)
+		before, after := b.Values(s.measure, base), b.Values(s.measure, changed)
 		if s.contender != changed || len(before) == 0 {
 			continue
 		}

@@ -15,6 +15,19 @@ type Progress struct {
 	Done        atomic.Int64
 	begin, ends atomic.Int64 // in nanoseconds, 0 when it has not
 	told        atomic.Value // what there is to tell in place of the seconds
+	busy        atomic.Pointer[func() int]
+}
+
+// Busy says how to ask for the number of tasks that run or are not settled.
+func (p *Progress) Busy(ask func() int) { p.busy.Store(&ask) }
+
+// Settled is how many tasks are done and settled, at least.
+func (p *Progress) Settled() int64 {
+	done := p.Done.Load() // before the other: what is done later may not be settled
+	if ask := p.busy.Load(); ask != nil {
+		done -= int64((*ask)())
+	}
+	return max(0, done)
 }
 
 // Started notes the time of the first task.
@@ -54,13 +67,18 @@ func (p *Progress) Await(ctx context.Context, tasks int64, settled func() (bool,
 }
 
 // Serve listens until ctx ends. It answers with 204, and once it is over with the
-// seconds, or what there is to tell in their place.
+// seconds, or what there is to tell in their place. At /settled it answers with how
+// many tasks are.
 func (p *Progress) Serve(ctx context.Context, listen string) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/settled" {
+			_ = json.NewEncoder(w).Encode(p.Settled())
+			return
+		}
 		if !p.Over() {
 			w.WriteHeader(http.StatusNoContent)
 			return

@@ -53,6 +53,9 @@ func TestProgressEndsWhenTheTasksAreSettled(t *testing.T) {
 		return asked == 2, nil
 	}))
 	require.Equal(t, 2, asked)
+	require.EqualValues(t, 2, p.Settled())
+	p.Busy(func() int { return 1 })
+	require.EqualValues(t, 1, p.Settled())
 	require.Positive(t, p.answer())
 	p.Tell("other")
 	require.Equal(t, "other", p.answer())

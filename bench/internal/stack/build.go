@@ -65,6 +65,9 @@ func (s *Stack) BuildBase(ctx context.Context, revision string) (err error) {
 	)
 }
 
+// This is the stack with the programs of this revision.
+func (s *Stack) This() Build { return Build{stack: s} }
+
 // Base is the stack with the programs that [Stack.BuildBase] has built.
 func (s *Stack) Base() Build { return Build{s, baseDir} }
 

@@ -56,7 +56,7 @@ func (s *Stack) Celery(ctx context.Context) (*Celery, error) {
 func (c *Celery) environment(w Work) []string {
 	return []string{
 		"PYTHONPATH=" + c.scripts, "PYTHONDONTWRITEBYTECODE=1", "BENCH_QUEUE=" + celeryQueue,
-		"BENCH_AMQP_URL=" + c.stack.RabbitMQ.URL(), "BENCH_REDIS_URL=" + c.stack.database(celeryDatabase),
+		"BENCH_AMQP_URL=" + c.stack.amqpURL(), "BENCH_REDIS_URL=" + c.stack.database(celeryDatabase),
 		"BENCH_KIND=" + w.Kind, "BENCH_BYTES=" + strconv.Itoa(w.Bytes), "BENCH_SLOTS=" + strconv.Itoa(max(1, w.Slots)),
 	}
 }
@@ -136,8 +136,14 @@ func (c *Celery) Work(ctx context.Context, pool string, w Work) (*Service, error
 	}
 	return v, c.stack.up(ctx, v, "Celery consumes", func() bool {
 		q, err := c.stack.channel.QueueDeclarePassive(celeryQueue, true, false, false, false, nil)
-		return err == nil && q.Consumers > 0
+		return err == nil && q.Consumers > w.Beside
 	})
+}
+
+// Stored is how many results there are.
+func (c *Celery) Stored(ctx context.Context) (int, error) {
+	n, err := c.redis.DBSize(ctx).Result()
+	return int(n), err
 }
 
 // Drained waits until there are so many results, and returns how long that has

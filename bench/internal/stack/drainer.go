@@ -9,6 +9,18 @@ import (
 	"time"
 )
 
+// Settled is how many tasks these workers have run, with what came of it stored.
+func Settled(ctx context.Context, workers []*Service) (sum int, err error) {
+	for _, v := range workers {
+		var n int
+		if !v.Alive() || !tells(ctx, v, "/settled", &n) {
+			return 0, v.Explain(errors.New("ask how many tasks are settled"))
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // Drainer starts a program that works off the queue: a worker of ours with slots,
 // or a loop without.
 func (s *Stack) Drainer(ctx context.Context, w Work) (*Service, error) {
@@ -18,7 +30,7 @@ func (s *Stack) Drainer(ctx context.Context, w Work) (*Service, error) {
 // Drainer starts a program that works off the queue.
 func (b Build) Drainer(ctx context.Context, w Work) (*Service, error) {
 	s := b.stack
-	flags := append(w.flags(), "--amqp-url="+s.RabbitMQ.URL(), "--redis-url="+s.Redis.URL(), "--queue="+Queue, "--task="+Task+","+BenchTask)
+	flags := append(w.flags(), "--amqp-url="+s.amqpURL(), "--redis-url="+s.redisURL(), "--queue="+Queue, "--task="+Task+","+BenchTask)
 	if w.Part {
 		flags = append(flags, "--part")
 	}
@@ -57,13 +69,13 @@ func ended(ctx context.Context, v *Service, result any) (err error) {
 			err = errEnded
 			return true
 		}
-		return tells(ctx, v, result)
+		return tells(ctx, v, "/", result)
 	})
 	return errors.Join(err, wrong)
 }
 
-func tells(ctx context.Context, v *Service, result any) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.Address, http.NoBody)
+func tells(ctx context.Context, v *Service, path string, result any) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.Address+path, http.NoBody)
 	if err != nil {
 		return false
 	}

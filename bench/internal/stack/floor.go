@@ -40,7 +40,7 @@ func (s *Stack) Floor(ctx context.Context, gateway *Service, o FloorOptions) (*S
 	}
 	v, err := s.start(ctx, "floor", func(address string) []string {
 		args := []string{
-			"--listen=" + address, "--amqp-url=" + cmp.Or(o.AMQPURL, s.RabbitMQ.URL()), "--queue=" + Queue,
+			"--listen=" + address, "--amqp-url=" + cmp.Or(o.AMQPURL, s.amqpURL()), "--queue=" + Queue,
 			"--channels=" + strconv.Itoa(o.Channels),
 		}
 		if o.TwoHeaders {

@@ -73,7 +73,7 @@ func (s *Stack) Announce(ctx context.Context) error {
 func none(string) []string { return nil }
 
 func (s *Stack) environment() []string {
-	return []string{"LOVAGE_AMQP_URL=" + s.RabbitMQ.URL(), "LOVAGE_REDIS_URL=" + s.Redis.URL()}
+	return []string{"LOVAGE_AMQP_URL=" + s.amqpURL(), "LOVAGE_REDIS_URL=" + s.redisURL()}
 }
 
 type readiness struct {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/lovage-mq/lovage/bench/internal/procfs"
 )
 
 // RedisMemory is how much memory Redis uses for what it keeps, in bytes.
@@ -24,6 +26,18 @@ func (s *Stack) RedisMemory(ctx context.Context) (float64, error) {
 func (s *Stack) PostgresSize(ctx context.Context) (float64, error) {
 	n, err := s.postgres.Count(ctx, "SELECT pg_database_size(current_database())")
 	return float64(n), err
+}
+
+// ServerMemory is the memory of all servers in RAM, in bytes.
+func (s *Stack) ServerMemory() (sum float64, err error) {
+	for _, pid := range s.serverPIDs() {
+		n, err := procfs.TreeMemory(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += float64(n)
+	}
+	return sum, nil
 }
 
 // catalog is the one key of ours that is there to stay: which tasks there are.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lovage-mq/lovage/bench/internal/procfs"
 	"github.com/lovage-mq/lovage/internal/devstack" //nolint:depguard // a benchmark starts servers as tests do
 )
 
@@ -24,6 +25,8 @@ type Postgres struct {
 	*devstack.Process
 	port *devstack.Port
 	dir  string
+	// server is the command that starts it.
+	server []string
 }
 
 // postgresUser is who runs it where root would have to: it refuses root.
@@ -80,13 +83,22 @@ func (p *Postgres) start(ctx context.Context, bin string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make PostgreSQL cluster: %w\n%s", err, out)
 	}
-	server := slices.Concat(as, []string{
+	p.server = slices.Concat(as, []string{
 		filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(p.port.Number()), "-k", "",
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=on", "-c", "synchronous_commit=on",
 		"-c", "max_connections=200", "-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB",
 	})
+	return p.Start(ctx)
+}
+
+// Start starts the server, again after Kill, with the same data on the same port,
+// and returns when it serves. It does nothing when it runs.
+func (p *Postgres) Start(ctx context.Context) (err error) {
+	if p.Process != nil && p.Alive() {
+		return nil
+	}
 	log := filepath.Join(p.dir, "log")
-	if p.Process, err = devstack.Spawn(ctx, devstack.Spec{Path: server[0], Args: server[1:], Env: os.Environ(), Dir: p.dir, Log: log}); err != nil {
+	if p.Process, err = devstack.Spawn(ctx, devstack.Spec{Path: p.server[0], Args: p.server[1:], Env: os.Environ(), Dir: p.dir, Log: log}); err != nil {
 		return err
 	}
 	err = poll(ctx, "PostgreSQL serves", func() bool { return !p.Alive() || p.Exec(ctx, "SELECT 1") == nil })
@@ -130,6 +142,33 @@ func (s *Stack) PostgresPID() int {
 	return s.postgres.PID()
 }
 
+// signalAll sends a signal to all processes of the server: one that is left
+// alone goes on answering.
+func (p *Postgres) signalAll(sig syscall.Signal) error {
+	pids, err := procfs.Tree(p.PID())
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// Freeze stops the server: connections to it succeed, and nothing ever answers.
+func (p *Postgres) Freeze() error { return p.signalAll(syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on.
+func (p *Postgres) Thaw() error { return p.signalAll(syscall.SIGCONT) }
+
+// Kill ends the server at once. The data stays.
+func (p *Postgres) Kill() error { return errors.Join(p.signalAll(syscall.SIGKILL), p.Process.Kill()) }
+
+// Address is host:port.
+func (p *Postgres) Address() string { return p.port.Address() }
+
 // URL is where it is.
 func (p *Postgres) URL() string {
 	return "postgres://" + postgresUser + "@" + p.port.Address() + "/postgres?sslmode=disable"
@@ -165,7 +204,7 @@ func (p *Postgres) Close() error {
 		for end := time.Now().Add(within); p.Alive() && time.Now().Before(end); {
 			<-time.After(every)
 		}
-		err = p.Kill()
+		err = p.Process.Kill()
 	}
 	p.port.Release()
 	return errors.Join(err, os.RemoveAll(p.dir))

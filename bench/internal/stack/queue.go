@@ -69,12 +69,17 @@ func (s *Stack) Quiet(ctx context.Context) error {
 	return err
 }
 
-// cpu is what all processes of the stack have used.
-func (s *Stack) cpu() (sum time.Duration, err error) {
+func (s *Stack) serverPIDs() []int {
 	pids := []int{s.RabbitMQ.PID(), s.Redis.PID()}
 	if s.postgres != nil {
 		pids = append(pids, s.postgres.PID())
 	}
+	return pids
+}
+
+// cpu is what all processes of the stack have used.
+func (s *Stack) cpu() (sum time.Duration, err error) {
+	pids := s.serverPIDs()
 	for _, v := range s.services {
 		if v.Alive() {
 			pids = append(pids, v.PID())

@@ -21,6 +21,16 @@ import (
 // Queue is the quorum queue of all measurements.
 const Queue = "bench"
 
+// Server keeps tasks. All of it blocks until it is so.
+type Server interface {
+	// Freeze has it stand still: connections to it succeed, and nothing answers.
+	Freeze() error
+	Thaw() error
+	// Kill ends it at once; its data stays. Start starts it again.
+	Kill() error
+	Start(ctx context.Context) error
+}
+
 // Stack is not safe for concurrent use.
 type Stack struct {
 	RabbitMQ *devstack.RabbitMQInstance
@@ -32,6 +42,8 @@ type Stack struct {
 	channel  *amqp.Channel
 	records  *redis.Client
 	postgres *Postgres
+	// far is what programs that are started now have between them and the servers.
+	far *Far
 }
 
 // Start builds the programs and starts the servers. The working directory is
@@ -60,18 +72,38 @@ func Start(ctx context.Context) (s *Stack, err error) {
 		return s, err
 	}
 	s.records = redis.NewClient(o)
+	return s, s.Reconnect()
+}
+
+// Reconnect connects to RabbitMQ, once more if it has been away.
+func (s *Stack) Reconnect() (err error) {
+	if s.conn != nil {
+		_ = s.conn.CloseDeadline(time.Now().Add(time.Second)) // it may be broken
+	}
 	if s.conn, err = amqp.Dial(s.RabbitMQ.URL()); err != nil {
-		return s, fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connect: %w", err)
 	}
 	if s.channel, err = s.conn.Channel(); err != nil {
-		return s, fmt.Errorf("open channel: %w", err)
+		return fmt.Errorf("open channel: %w", err)
 	}
-	return s, nil
+	return nil
+}
+
+// Started is how many programs were started so far, for [Stack.EndSince].
+func (s *Stack) Started() int { return len(s.services) }
+
+// EndSince ends the programs that were started since there were so many.
+func (s *Stack) EndSince(started int) error {
+	var errs []error
+	for _, v := range s.services[started:] {
+		errs = append(errs, v.End())
+	}
+	return errors.Join(errs...)
 }
 
 // Close kills everything and removes its files.
 func (s *Stack) Close() error {
-	var errs []error
+	errs := []error{s.Near()}
 	for _, v := range s.services {
 		errs = append(errs, v.killAll())
 	}
@@ -101,6 +133,13 @@ type Service struct {
 	port    *devstack.Port
 	name    string
 	log     string
+}
+
+// Via is the same program with another address.
+func (v *Service) Via(address string) *Service {
+	via := *v
+	via.Address = address
+	return &via
 }
 
 // Explain adds to an error what the program has logged at last, if it has ended.

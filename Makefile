@@ -60,15 +60,16 @@ fuzz: $(DEVSTACK) ## Run every fuzz test for FUZZTIME (10s)
 
 # All that takes part, and what `make bench` and `make bench-quick` measure.
 PEERS       := --peers=celery,asynq,river
-BENCH_FULL  := --measures=submit,batch,delayed,inflight,drain,kinds,pickup,run,growth --clients=1,16,64,256 --rounds=5 \
-	--kinds=noop,sleep,cpu,payload,retry --rates=10,100,300,1000 --waiting=1000,10000,60000,100000,1000000
+BENCH_FULL  := --measures=submit,batch,kinds,pickup,growth,open,delayed,run,workers,latency,outage --clients=1,16,64,256 --rounds=5 \
+	--length=2s --drain=3s --kinds=noop,sleep,cpu,payload,retry --rates=10,100,300,1000 --waiting=1000,60000,1000000 --within=55m
 BENCH_QUICK := --measures=submit,batch,kinds,pickup,run --clients=1,64 --rounds=2 --length=500ms --warm-up=200ms \
 	--channels=4 --items=5000 --trial=200 --drain=1s --rates=100
-BENCH_SMOKE := --measures=submit,batch,delayed,drain,kinds,pickup,run --clients=16 --rounds=1 --length=300ms --warm-up=100ms \
-	--channels=4 --items=1000 --trial=0 --rates=100
+BENCH_SMOKE := --measures=submit,batch,kinds,pickup,open,delayed,run,workers,latency,outage --rounds=1 --length=300ms \
+	--warm-up=100ms --clients=64 --channels=4 --items=1000 --trial=0 --rates=300 --loads=50 --waiters=16 --workers=2 \
+	--faults=freeze --outage=500ms --peers=asynq,river,celery --one-peer
 
 .PHONY: bench
-bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (one to two hours)
+bench: $(DEVSTACK) ## Compare with other task systems and with the least one would write by hand (an hour)
 	@$(DEVSTACK) deps --bench
 	cd bench && go run . $(PEERS) $(BENCH_FULL) $(BENCHFLAGS)
 
@@ -96,7 +97,7 @@ bench-compare: $(DEVSTACK) ## Compare with another revision, BASE, turn by turn
 bench-check: $(DEVSTACK) ## Check that the comparison runs; its figures mean nothing then
 	@$(DEVSTACK) deps --bench
 	cd bench && go vet ./... && go test -race -timeout=5m ./...
-	cd bench && go run . $(PEERS) $(BENCH_SMOKE) --out=$(shell mktemp -d)/latest.json
+	cd bench && go run . $(BENCH_SMOKE) --out=$(shell mktemp -d)/latest.json
 
 .PHONY: profile
 profile: $(DEVSTACK) ## Leave profiles of gateway and worker under load in bench/out

@@ -147,7 +147,7 @@ func (b *bench) startPeers(ctx context.Context) error {
 		b.try(ctx, "start", name, func(ctx context.Context) error {
 			c.service, err = c.serve(ctx)
 			if err == nil {
-				b.peers = append(b.peers, c)
+				b.started = append(b.started, c)
 			}
 			return err
 		})
@@ -165,7 +165,7 @@ func (b *bench) startBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.peers = append(b.peers, b.built(baseName, gateway, b.stack.Base()))
+	b.started = append(b.started, b.built(baseName, gateway, b.stack.Base()))
 	return nil
 }
 

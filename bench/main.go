@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -36,6 +37,8 @@ type settings struct {
 	Drain    time.Duration `default:"5s" help:"How long a turn of working off a kind is, about."`
 	Trial    int           `default:"2000" help:"Tasks with which the pools of workers are tried; 0 takes the first of each."`
 	Peers    []string      `help:"Other task systems to compare with: ${peers}."`
+	OnePeer  bool          `help:"Only one of them takes part in each measure, in turn: to see that everything runs."`
+	Waiters  []int         `default:"1,16" help:"Clients that wait for results at the same time."`
 	Waiting  []int         `default:"1000,60000" help:"How many tasks wait while growth is measured."`
 	Loads    []int         `default:"25,50,80" help:"Rates of the open loop, in percent of what each contender manages in the closed one."`
 	Latency  time.Duration `default:"1ms" help:"How much later everything arrives, either way, in the measure latency."`
@@ -55,7 +58,8 @@ type bench struct {
 	book  *report.Book
 	// gateway is shared by the measures that need no settings of their own.
 	gateway *stack.Service
-	peers   []contender
+	// peers are those that take part now, of those that have started.
+	peers, started []contender
 	// best are the floors with the best number of channels, once they are known.
 	best map[string]contender
 	// bytes is how much is hashed in a millisecond.
@@ -133,10 +137,13 @@ func run(ctx context.Context, s settings) (err error) {
 	if err := b.startPeers(ctx); err != nil {
 		return err
 	}
+	measured := 0
 	for _, m := range measures() {
 		if !slices.Contains(s.Measures, m.name) || ctx.Err() != nil {
 			continue
 		}
+		b.invite(measured)
+		measured++
 		if wrong := b.measure(ctx, m); wrong != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, wrong))
 		}
@@ -146,6 +153,14 @@ func run(ctx context.Context, s settings) (err error) {
 		err = errors.Join(err, fmt.Errorf("%d of the rows have failed", n))
 	}
 	return err
+}
+
+// invite chooses the peers that take part in a measure.
+func (b *bench) invite(measure int) {
+	b.peers = b.started
+	if n := len(b.started); b.OnePeer && n > 0 {
+		b.peers = b.started[measure%n:][:1]
+	}
 }
 
 // measure measures one thing, and keeps what has come of it so far.
@@ -187,8 +202,29 @@ func (b *bench) save() error {
 	}
 	beside := strings.TrimSuffix(b.Out, filepath.Ext(b.Out))
 	return errors.Join(
-		writeFile(b.Out, b.book.WriteJSON), writeFile(beside+".svg", b.book.WriteSVG), writeFile(beside+".txt", b.table),
+		writeFile(b.Out, b.book.WriteJSON), writeFile(beside+".svg", b.plot), writeFile(beside+".txt", b.table),
 	)
+}
+
+func (b *bench) plot(w io.Writer) error {
+	return b.book.WriteSVG(w, report.Plot{
+		Title: fmt.Sprintf("Lovage beside others, %s, %d processors with everything on them", b.begun.Format(time.DateOnly), runtime.NumCPU()),
+		Ours:  ours, Sections: b.sections(),
+	})
+}
+
+func (b *bench) sections() []report.Section {
+	return []report.Section{
+		{Title: "Submitting, one after the other", Names: []string{"submit"}},
+		{Title: "Submitting at a rate", Names: []string{"open"}},
+		{Title: "Many at once", Names: []string{"batch", "delayed"}},
+		{Title: "Working off a queue", Names: []string{"drain", "workers"}},
+		{Title: "From the confirm to the first line of the handler", Names: []string{"pickup"}},
+		{Title: "From the request to the result", Names: []string{"run"}},
+		{Title: "While many wait", Names: []string{"growth"}},
+		{Title: fmt.Sprintf("With %v of latency, either way, between all of them", b.Latency), Names: []string{"latency"}},
+		{Title: "While RabbitMQ, Redis or PostgreSQL stands still, or is gone", Names: []string{"outage"}},
+	}
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

@@ -102,7 +102,7 @@ func (b *bench) openTurn(ctx context.Context, measure string, c contender, rate 
 	if err != nil {
 		return c.service.Explain(err)
 	}
-	b.add(measure, c, "1/s", float64(got.answers)/length.Seconds())
+	b.book.Add(measure, c.name, "1/s", float64(got.answers)/length.Seconds())
 	for _, q := range []struct {
 		suffix string
 		of     float64

@@ -128,7 +128,7 @@ func (b *bench) goodSince(ctx context.Context, got *timeline, from time.Time) (a
 func (b *bench) heal(ctx context.Context, c contender) error {
 	_ = c.server.Thaw() // it may not be frozen
 	if ctx.Err() != nil {
-		return nil // all of it goes
+		return context.Cause(ctx) // all of it goes
 	}
 	if err := c.server.Start(ctx); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (b *bench) addOutage(measure string, c contender, times absence, answers []
 	}
 	b.add(measure+"-p50", c, "ms", float64(took.ValueAtQuantile(50))/1e6)
 	b.add(measure+"-p99", c, "ms", float64(took.ValueAtQuantile(99))/1e6)
-	b.add(measure+"-max", c, "ms", float64(took.Max())/1e6)
+	b.book.Add(measure+"-max", c.name, "ms", float64(took.Max())/1e6)
 	for _, class := range []struct {
 		name string
 		of   int

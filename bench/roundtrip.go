@@ -13,9 +13,6 @@ import (
 	"github.com/lovage-mq/lovage/bench/internal/stack"
 )
 
-// roundTripClients are how many clients wait for results at the same time.
-func roundTripClients() []int { return []int{1, 16} }
-
 // endless is a number of tasks that a worker never gets, and so it does not end.
 const endless = math.MaxInt32
 
@@ -26,7 +23,7 @@ func (b *bench) roundTrip(ctx context.Context) error {
 }
 
 func (b *bench) roundTrips(ctx context.Context, name string, contenders []contender) error {
-	for _, clients := range roundTripClients() {
+	for _, clients := range b.Waiters {
 		measure := fmt.Sprintf("%s-%d", name, clients)
 		err := b.turns(ctx, measure, b.some(), contenderNames(contenders), func(ctx context.Context, i int) error {
 			return b.roundTripTurn(ctx, measure, contenders[i], clients)

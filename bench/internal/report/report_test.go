@@ -148,11 +148,24 @@ func TestPlotHasAPanelForWhatHasANote(t *testing.T) {
 	b.Add("submit", "a<b", "1/s", 50)
 	b.Note("submit", "a<b", "a list")
 	var out strings.Builder
-	require.NoError(t, b.WriteSVG(&out))
+	b.Add("submit", "many", "1/s", 12345678)
+	b.Note("submit", "many", "a list")
+	b.Add("other", "floor", "1/s", 1)
+	b.Note("other", "floor", "a list")
+	b.Fail("submit", "celery", errors.New("it has ended"))
+	require.NoError(t, b.WriteSVG(&out, report.Plot{
+		Title: "All & sundry", Ours: "lovage",
+		Sections: []report.Section{{Title: "Submitting", Names: []string{"submit"}}, {Title: "Nothing", Names: []string{"nothing"}}},
+	}))
 	require.NoError(t, xml.Unmarshal([]byte(out.String()), new(struct{})))
-	require.Equal(t, 2, strings.Count(out.String(), "<rect x="), out.String())
-	require.Contains(t, out.String(), "a&lt;b")
-	require.NotContains(t, out.String(), "submit-p99")
+	const legend, bars = 3, 3
+	require.Equal(t, legend+bars, strings.Count(out.String(), "<rect x="), out.String())
+	for _, text := range []string{"All &amp; sundry", "Submitting", "a&lt;b", "1.00×", "≥ 0.9 met", "12,345,678", "celery", "failed", "more is better"} {
+		require.Contains(t, out.String(), text)
+	}
+	for _, text := range []string{"submit-p99", "Nothing", "other<"} {
+		require.NotContains(t, out.String(), text)
+	}
 }
 
 func TestVersusBelievesWhatIsNoChance(t *testing.T) {

@@ -69,8 +69,10 @@ func (s *Stack) by(url, address string) string {
 func (s *Stack) amqpURL() string  { return s.by(s.RabbitMQ.URL(), s.RabbitMQ.Address()) }
 func (s *Stack) redisURL() string { return s.by(s.Redis.URL(), s.Redis.Address()) }
 
-// open listens for whoever connects to an address.
+// open listens for whoever connects to an address. The context bounds nothing
+// after that.
 func (f *Far) open(ctx context.Context, address string) error {
+	ctx = context.WithoutCancel(ctx)
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -86,15 +88,15 @@ func (f *Far) open(ctx context.Context, address string) error {
 			if err != nil {
 				return // it is closed
 			}
-			f.serving.Go(func() { f.serve(client, address) })
+			f.serving.Go(func() { f.serve(ctx, client, address) })
 		}
 	})
 	return nil
 }
 
 // serve copies both ways until either side closes, or the network ends.
-func (f *Far) serve(client net.Conn, address string) {
-	server, err := net.DialTimeout("tcp", address, time.Second)
+func (f *Far) serve(ctx context.Context, client net.Conn, address string) {
+	server, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		_ = client.Close()
 		return

@@ -25,13 +25,15 @@ func TestFarDelaysBothWaysAndKeepsTheOrder(t *testing.T) {
 	s := &Stack{far: &Far{delay: delay, ways: map[string]string{}, ended: make(chan struct{})}}
 	address := l.Addr().String()
 	near := &Service{Address: address}
-	far, err := s.FarFrom(t.Context(), near)
+	opening, opened := context.WithCancel(t.Context())
+	far, err := s.FarFrom(opening, near)
+	opened()
 	require.NoError(t, err)
 	require.NotEqual(t, near.Address, far.Address)
 	require.Equal(t, "redis://"+far.Address+"/0", s.by("redis://"+address+"/0", address))
 	require.Equal(t, "redis://other/0", s.by("redis://other/0", "other"))
 
-	conn, err := (&net.Dialer{}).DialContext(context.WithoutCancel(t.Context()), "tcp", far.Address)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", far.Address)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
 	begun := time.Now()

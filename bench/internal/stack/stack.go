@@ -14,6 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/internal/devstack" //nolint:depguard // a benchmark starts servers as tests do
 )
@@ -58,13 +59,17 @@ func Start(ctx context.Context) (s *Stack, err error) {
 	if s.dir, err = os.MkdirTemp("", "lovage-bench-"); err != nil {
 		return s, fmt.Errorf("make directory: %w", err)
 	}
-	if err = s.build(ctx); err != nil {
-		return s, err
-	}
-	if s.RabbitMQ, err = devstack.StartRabbitMQ(ctx, devstack.RabbitMQOptions{}); err != nil {
-		return s, err
-	}
-	if s.Redis, err = devstack.StartRedis(ctx, devstack.RedisOptions{}); err != nil {
+	g, starting := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.build(starting) })
+	g.Go(func() (err error) {
+		s.RabbitMQ, err = devstack.StartRabbitMQ(starting, devstack.RabbitMQOptions{})
+		return err
+	})
+	g.Go(func() (err error) {
+		s.Redis, err = devstack.StartRedis(starting, devstack.RedisOptions{})
+		return err
+	})
+	if err = g.Wait(); err != nil {
 		return s, err
 	}
 	o, err := redis.ParseURL(s.Redis.URL())

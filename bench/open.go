@@ -88,7 +88,7 @@ func (b *bench) openTurn(ctx context.Context, measure string, c contender, rate 
 		return err
 	}
 	length := openTimes * b.Length
-	got := latencies{warm: time.Now().Add(b.WarmUp), times: hdrhistogram.New(1, int64(2*openPatience), 3)}
+	got := latencies{warm: time.Now().Add(b.WarmUp), times: hdrhistogram.New(1, int64(time.Hour), 3)}
 	err := load.Open{
 		Address: c.service.Address, Request: load.Request(c.service.Address, c.path, stack.Input),
 		Rate: rate, Length: b.WarmUp + length, Clients: openClients, Patience: openPatience, Answered: got.add,

@@ -152,7 +152,7 @@ func (b *bench) addOutage(measure string, c contender, times absence, answers []
 	if len(answers) == 0 {
 		return errors.New("no submission came meanwhile")
 	}
-	took := hdrhistogram.New(1, int64(2*outagePatience), 3)
+	took := hdrhistogram.New(1, int64(time.Hour), 3)
 	classes := make([]int, 6)
 	for _, a := range answers {
 		if err := took.RecordValue(int64(a.Took)); err != nil {

@@ -110,6 +110,9 @@ type Options struct {
 	Operations      Operations
 	OperationLeases OperationLeases
 
+	// Gate knows who may do what; without one everybody may do everything.
+	Gate Gate
+
 	Log *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -21,7 +22,7 @@ import (
 func (a *API) middleware(router http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(denyCrossOrigin))
-	h := origin.Handler(headAsGet(router))
+	h := origin.Handler(a.identify(headAsGet(router)))
 	h = singleHeaders(h)
 	h = allowHosts(a.opts.AllowedHosts, h)
 	h = secureHeaders(h)
@@ -51,7 +52,8 @@ type exchange struct {
 	route     string
 	taskID    string
 	problem   *problem
-	span      trace.Span // nil without tracing
+	grant     *access.Grant // nil before it is known
+	span      trace.Span    // nil without tracing
 }
 
 type exchangeKey struct{}
@@ -116,6 +118,9 @@ func fields(r *http.Request, rec *recorder, x *exchange, took time.Duration) []z
 	}
 	if x.taskID != "" {
 		f = append(f, zap.String("task_id", x.taskID))
+	}
+	if x.grant != nil && x.grant.Who != access.Anonymous {
+		f = append(f, zap.String("who", x.grant.Who))
 	}
 	if x.problem != nil {
 		f = append(f, zap.String("problem", string(x.problem.kind)))

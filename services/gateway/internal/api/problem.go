@@ -65,6 +65,10 @@ type slug string
 const (
 	slugMisdirected    slug = "host-not-allowed"
 	slugCrossOrigin    slug = "cross-origin"
+	slugUnauthorized   slug = "unauthorized"
+	slugForbidden      slug = "forbidden"
+	slugLocked         slug = "locked-out"
+	slugNoAccess       slug = "credentials-unavailable"
 	slugRepeatedHeader slug = "repeated-header"
 	slugNoKeys         slug = "idempotency-key-unsupported"
 	slugNotFound       slug = "not-found"
@@ -118,11 +122,15 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [49]problemKind {
+func kinds() [53]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [49]problemKind{
+	return [53]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
+		{slugUnauthorized, http.StatusUnauthorized, "No valid credentials", false, 0, nil},
+		{slugForbidden, http.StatusForbidden, "Not allowed with these credentials", false, 0, nil},
+		{slugLocked, http.StatusTooManyRequests, "Too many wrong credentials", true, soon, nil},
+		{slugNoAccess, http.StatusServiceUnavailable, "Credentials cannot be checked", true, soon, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
 		{slugNoKeys, http.StatusBadRequest, "Idempotency-Key is not supported", false, 0, nil},
 		{slugBadKey, http.StatusBadRequest, "Malformed Idempotency-Key", false, 0, nil},

@@ -38,6 +38,9 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 		{Name: tagFleet},
 		{Name: tagHealth},
 	}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		securityScheme: {Type: "http", Scheme: "bearer", Description: "An API key, as lovage keys create prints it. Needed where the gateway was given keys."},
+	}
 	// The document and its page are served by this package: they change with
 	// the catalog and must work without internet access.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""

@@ -42,11 +42,17 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return fmt.Errorf("LOVAGE_AMQP_URL: %w", err)
 	}
 	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
-	client, err := results.Open(c.RedisURL)
+	client, err := results.OpenWith(results.Address{
+		URL: c.RedisURL, URLFile: c.RedisURLFile, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile,
+	})
 	if err != nil {
 		return fmt.Errorf("LOVAGE_REDIS_URL: %w", err)
 	}
 	defer func() { _ = client.Close() }()
+	door, err := newDoor(ctx, c, client, log.Named("access"))
+	if err != nil {
+		return err
+	}
 	spans, err := service.NewTracing(ctx, "lovage-gateway", log.Named("tracing"))
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -78,7 +84,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
 		Catalog: catalog{store, publisher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
-		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
+		Gate: door.gate(), Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
 		Version: version.String(), Metrics: registry, Tracer: spans.Provider(),
 	})
@@ -96,6 +102,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return watcher.Run(behind) })
 	g.Go(func() error { return clerk.run(behind) })
 	g.Go(func() error { return a.Run(behind) })
+	g.Go(func() error { return door.run(behind) })
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()

@@ -27,6 +27,10 @@ type Config struct {
 	AMQPKeyFile       string         `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	AMQPPassive       bool           `name:"amqp-passive" env:"LOVAGE_AMQP_PASSIVE" help:"Declare nothing in RabbitMQ: everything is there already, and the user may not configure."`
 	RedisURL          string         `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	RedisURLFile      string         `name:"redis-url-file" env:"LOVAGE_REDIS_URL_FILE" type:"path" help:"File with the address of Redis, whose user and password are read at every connect; replaces --redis-url."`
+	RedisCAFile       string         `name:"redis-ca-file" env:"LOVAGE_REDIS_CA_FILE" type:"path" help:"Authorities (PEM) that sign Redis's certificate (rediss://); the system's by default."`
+	RedisCertFile     string         `name:"redis-cert-file" env:"LOVAGE_REDIS_CERT_FILE" type:"path" help:"Client certificate (PEM) for Redis."`
+	RedisKeyFile      string         `name:"redis-key-file" env:"LOVAGE_REDIS_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	ResultTTL         time.Duration  `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	PublishTimeout    time.Duration  `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`
 	MaxPublishTimeout time.Duration  `name:"max-publish-timeout" env:"LOVAGE_MAX_PUBLISH_TIMEOUT" default:"30s" help:"The longest Request-Timeout that a client may ask for."`
@@ -37,6 +41,8 @@ type Config struct {
 	MaxBody           int64          `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
 	AllowedHosts      []string       `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
 	ForeignQueues     []string       `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
+	APIKeysFile       string         `name:"api-keys-file" env:"LOVAGE_API_KEYS_FILE" type:"path" help:"File with the API keys, as lovage keys writes it; read again when it changes."`
+	APIKeysRedis      bool           `name:"api-keys-redis" env:"LOVAGE_API_KEYS_REDIS" help:"Ask everybody for one of the API keys that are kept in Redis."`
 	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
 	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
 }
@@ -88,15 +94,18 @@ func (c Config) checkDepths() (errs []error) {
 	return errs
 }
 
+// secured says whether everybody has to show credentials.
+func (c Config) secured() bool { return c.APIKeysFile != "" || c.APIKeysRedis }
+
 // checkListen keeps a gateway without credentials on loopback.
 func (c Config) checkListen() error {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_LISTEN: %w", err)
 	}
-	if ip := net.ParseIP(host); c.InsecureNoAuth || host == "localhost" || (ip != nil && ip.IsLoopback()) {
+	if ip := net.ParseIP(host); c.secured() || c.InsecureNoAuth || host == "localhost" || (ip != nil && ip.IsLoopback()) {
 		return nil
 	}
 	return fmt.Errorf("LOVAGE_LISTEN: %s is reachable from elsewhere and nobody has to show credentials; "+
-		"listen on 127.0.0.1, or set LOVAGE_INSECURE_NO_AUTH=true where something else keeps strangers out", c.Listen)
+		"listen on 127.0.0.1, make API keys (lovage keys create, LOVAGE_API_KEYS_FILE or LOVAGE_API_KEYS_REDIS), or set LOVAGE_INSECURE_NO_AUTH=true where something else keeps strangers out", c.Listen)
 }

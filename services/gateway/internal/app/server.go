@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/services/gateway/internal/api"
 )
 
@@ -114,7 +115,7 @@ func (s *server) count(_ net.Conn, state http.ConnState) {
 // handler serves /metrics beside the API. Like the probes it is asked by
 // address and not by name.
 func (s *server) handler() http.Handler {
-	exposed := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
+	exposed := s.api.Guard(api.RouteMetrics, access.Read, promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
 			w.Header().Set("Connection", "close")
@@ -124,7 +125,7 @@ func (s *server) handler() http.Handler {
 			// that they wait for the client.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
-		if r.URL.Path == "/metrics" {
+		if r.URL.Path == api.RouteMetrics {
 			exposed.ServeHTTP(w, r)
 			return
 		}

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,11 +91,13 @@ func TestManyWhoSaveAtOnceLoseNothing(t *testing.T) {
 	r, _ := newRedis(t)
 	for _, s := range []access.Store{newFile(t), r} {
 		var all sync.WaitGroup
-		for range 8 {
+		errs := make([]error, 8)
+		for i := range errs {
 			key, _ := newKey(t)
-			all.Go(func() { require.NoError(t, s.Save(t.Context(), key)) }) //nolint:testifylint // each is waited for
+			all.Go(func() { errs[i] = s.Save(t.Context(), key) })
 		}
 		all.Wait()
+		require.NoError(t, errors.Join(errs...))
 		keys, _, err := s.Load(t.Context(), "")
 		require.NoError(t, err)
 		require.Len(t, keys, 8)

@@ -61,20 +61,20 @@ type Quota struct {
 	RetryAfter time.Duration
 }
 
-// quota says what follows from the time at which the bucket is empty, counted
-// from now, before this use.
-func (r Rate) quota(full time.Duration) (q Quota, next time.Duration) {
-	interval, burst := r.interval(), r.burst()
-	window := interval * time.Duration(burst)
-	full = max(full, 0)
-	q = Quota{Limit: burst, Window: window}
-	if next = full + interval; next > window {
-		q.RetryAfter, q.Reset = next-window, full
-		return q, full
-	}
-	q.Remaining, q.Reset = int((window-next)/interval), next
-	return q, next
+// allowed is the quota after a use, when the bucket is full again after a time.
+func (r Rate) allowed(full time.Duration) Quota {
+	window := r.window()
+	return Quota{Limit: r.burst(), Window: window, Remaining: int(max(0, window-full) / r.interval()), Reset: full}
 }
+
+// refused is the quota of a use for which there was no room.
+func (r Rate) refused(full time.Duration) Quota {
+	window := r.window()
+	return Quota{Limit: r.burst(), Window: window, Reset: full, RetryAfter: max(time.Millisecond, full+r.interval()-window)}
+}
+
+// window is how long an empty bucket takes to be full.
+func (r Rate) window() time.Duration { return r.interval() * time.Duration(r.burst()) }
 
 // Buckets count uses in memory, by GCRA: a bucket is one point in time. Its zero
 // value is ready. It holds one bucket for every name that was used of late.
@@ -99,7 +99,11 @@ func (b *Buckets) Take(name string, r Rate, now time.Time) Quota {
 		}
 		b.swept = now
 	}
-	q, next := r.quota(b.full[name].Sub(now))
-	b.full[name] = now.Add(next)
-	return q
+	full := max(0, b.full[name].Sub(now))
+	if full+r.interval() > r.window() {
+		return r.refused(full)
+	}
+	full += r.interval()
+	b.full[name] = now.Add(full)
+	return r.allowed(full)
 }

@@ -26,7 +26,7 @@ func run() int {
 	var c cli
 	k := kong.Parse(&c, kong.Name("gateway"), kong.Description("Lovage's HTTP API: durable background tasks."))
 	if k.Command() == "health" {
-		if err := service.Healthy(context.Background(), c.Listen); err != nil {
+		if err := service.Healthy(context.Background(), c.Listen, c.TLSCertFile != ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

@@ -27,7 +27,7 @@ func run() int {
 	var c cli
 	k := kong.Parse(&c, kong.Name("worker"), kong.Description("Runs Lovage's built-in tasks."))
 	if k.Command() == "health" {
-		if err := service.Healthy(context.Background(), c.Listen); err != nil {
+		if err := service.Healthy(context.Background(), c.Listen, false); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

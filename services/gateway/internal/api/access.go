@@ -23,6 +23,9 @@ type Gate interface {
 	Identify(r *http.Request) (*access.Grant, error)
 }
 
+// ErrNoScope is for a key that is right, and not for what it is shown for.
+var ErrNoScope = errors.New("the key lacks the scope")
+
 // ErrNoCredentials is that of a [Gate] for a request that shows nothing.
 var ErrNoCredentials = errors.New("no credentials")
 
@@ -31,9 +34,12 @@ type LockedError struct{ RetryAfter time.Duration }
 
 func (e *LockedError) Error() string { return "too many wrong credentials" }
 
-// LoginPath is where a browser is sent that shows no credentials. It and the
-// probes are open to everybody.
-const LoginPath = "/login"
+// LoginPath is where a browser is sent that shows no credentials. It, LogoutPath
+// and the probes are open to everybody.
+const (
+	LoginPath  = "/login"
+	LogoutPath = "/logout"
+)
 
 // identify finds out who sends a request and what they may do, and refuses
 // strangers. What exactly may be done each route says, see permit.
@@ -53,11 +59,24 @@ func (a *API) identify(next http.Handler) http.Handler {
 			return
 		}
 		exchangeOf(r.Context()).grant = grant
+		if a.opts.Rates != nil && !withinRate(w, r, a.opts.Rates.Take(r.Context(), grant)) {
+			return
+		}
 		next.ServeHTTP(w, r.WithContext(access.With(r.Context(), grant)))
 	})
 }
 
-func open(path string) bool { return path == routeLive || path == routeReady || path == LoginPath }
+func open(path string) bool {
+	return path == routeLive || path == routeReady || path == LoginPath || path == LogoutPath
+}
+
+// Refused notes why a request is refused that somebody else's page answers, and
+// returns with which status, and how long it is to be waited.
+func Refused(r *http.Request, err error) (status int, after time.Duration) {
+	p := strangerProblem(err)
+	exchangeOf(r.Context()).fail(p)
+	return p.Status, p.after
+}
 
 // refuseStranger answers a request without credentials that count. A person who
 // wants to see a page is shown where to log in.
@@ -90,6 +109,7 @@ func strangerProblem(err error) *problem {
 		{access.ErrUnknown, slugUnauthorized, "there is no such API key"},
 		{access.ErrExpired, slugUnauthorized, "the API key has expired; get another one (lovage keys rotate)"},
 		{access.ErrRevoked, slugUnauthorized, "the API key was revoked"},
+		{ErrNoScope, slugForbidden, "the API key lacks the scope read"},
 		{access.ErrNotLoaded, slugNoAccess, "which API keys there are is not known before the store of keys has answered once"},
 	} {
 		if errors.Is(err, known.err) {
@@ -161,12 +181,14 @@ func permit(op *huma.Operation, c *call) error {
 
 // Guard puts in front of somebody else's pages all that is in front of the API:
 // the names of the host, the origin, who it is, the headers and the log. They are
-// for those who have a scope, for all tasks and queues; who it is, [access.From]
-// tells. The route is what the pages are called in the log and the metrics.
+// for those who have a scope, for all tasks and queues, or with an empty one for
+// everybody; who it is, [access.From] tells. The route is what the pages are called in the log and the metrics.
 func (a *API) Guard(route string, scope access.Scope, pages http.Handler) http.Handler {
 	return a.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchangeOf(r.Context()).route = route
 		switch g := access.From(r.Context()); {
+		case scope == "":
+			pages.ServeHTTP(w, r)
 		case !g.Has(scope):
 			problemOf(forbidden(fmt.Sprintf("this takes the scope %s, which the credential does not have", scope))).write(w, r)
 		case g.Restricted():

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
@@ -295,4 +299,127 @@ func BenchmarkIdentify(b *testing.B) {
 	for b.Loop() {
 		h.ServeHTTP(w, r)
 	}
+}
+
+// fakeRates refuses from the third request on.
+type fakeRates struct{ asked []string }
+
+func (f *fakeRates) Take(_ context.Context, g *access.Grant) access.Quota {
+	f.asked = append(f.asked, g.Who)
+	q := access.Quota{Limit: 2, Window: 1500 * time.Millisecond, Remaining: max(0, 2-len(f.asked)), Reset: 700 * time.Millisecond}
+	if len(f.asked) > 2 {
+		q.RetryAfter = 2300 * time.Millisecond
+	}
+	return q
+}
+
+func TestWhatIsOverTheRateIsRefused(t *testing.T) {
+	t.Parallel()
+	rates := &fakeRates{}
+	s := newGuarded(t, func(o *Options) { o.Rates = rates })
+	for left := 1; left >= 0; left-- {
+		w := s.ask(t, get, "/v1/catalog", "", as("read"))
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, `"default";q=2;w=2`, w.Header().Get("RateLimit-Policy"))
+		require.Equal(t, fmt.Sprintf(`"default";r=%d;t=1`, left), w.Header().Get("RateLimit"))
+	}
+	w := s.ask(t, get, "/v1/catalog", "", as("read"))
+	p := requireProblem(t, w, http.StatusTooManyRequests, slugRate)
+	require.Equal(t, []string{"default"}, p.ViolatedPolicies)
+	require.True(t, p.Retryable)
+	require.Equal(t, "3", w.Header().Get("Retry-After"))
+	require.Equal(t, `"default";r=0;t=1`, w.Header().Get("RateLimit"))
+	s.ask(t, get, "/livez", "")
+	s.ask(t, get, "/v1/catalog", "", as("nobody"))
+	require.Len(t, rates.asked, 3, "probes and strangers take nothing from it")
+	require.Empty(t, newGuarded(t).ask(t, get, "/v1/catalog", "", as("read")).Header().Get("RateLimit"))
+}
+
+// fakeAudit is an audit in memory, newest last.
+type fakeAudit struct {
+	entries []access.Entry
+	err     error
+}
+
+func (f *fakeAudit) Record(e access.Entry) { f.entries = append(f.entries, e) }
+
+func (f *fakeAudit) List(_ context.Context, before string, limit int) ([]access.Entry, error) {
+	if before == "bad" {
+		return nil, access.ErrCursor
+	}
+	var list []access.Entry
+	for i := len(f.entries) - 1; i >= 0 && len(list) < limit; i-- {
+		e := f.entries[i]
+		e.ID = fmt.Sprintf("%d-0", i)
+		list = append(list, e)
+	}
+	return list, f.err
+}
+
+func TestEverySteeringActIsAudited(t *testing.T) {
+	t.Parallel()
+	audit := &fakeAudit{}
+	core, lines := observer.New(zap.InfoLevel)
+	s := newGuarded(t, func(o *Options) { o.Audit, o.Log = audit, zap.New(core) })
+	var doc struct {
+		Paths map[string]map[string]struct {
+			ID string `json:"operationId"`
+		} `json:"paths"`
+	}
+	require.NoError(t, json.Unmarshal(s.catalog.bare, &doc))
+	acts := 0
+	for path, methods := range doc.Paths {
+		target := strings.NewReplacer("{id}", "x", "{name}", "sleep_task", "{queue}", "default").Replace(path)
+		for method, op := range methods {
+			method = strings.ToUpper(method)
+			before := len(audit.entries)
+			s.ask(t, method, target, "", as("admin"))
+			s.ask(t, method, target, "", as("read"))
+			if method == get || strings.HasPrefix(op.ID, "submit-") {
+				require.Len(t, audit.entries, before, "%s %s", method, path)
+				continue
+			}
+			require.Len(t, audit.entries, before+2, "%s %s", method, path)
+			done, refused := audit.entries[before], audit.entries[before+1]
+			require.Equal(t, "admin", done.Who)
+			require.Equal(t, "id-admin", done.KeyID)
+			require.Equal(t, op.ID, done.Action)
+			require.Equal(t, target, done.Target)
+			require.NotEmpty(t, done.RequestID)
+			require.Equal(t, "192.0.2.1", done.Address)
+			require.Equal(t, "read", refused.Who)
+			require.Equal(t, string(slugForbidden), refused.Outcome)
+			acts++
+		}
+	}
+	require.Greater(t, acts, 8)
+	require.Equal(t, 2*acts, lines.FilterMessage("audit").Len())
+
+	s.ask(t, post, "/v1/queues/mail/pause", "", as("admin"))
+	list := decode(t, s.ask(t, get, "/v1/audit?limit=1", "", as("admin")))
+	entry := list["entries"].([]any)[0].(map[string]any)
+	require.Equal(t, "pause-queue", entry["action"])
+	require.Equal(t, "/v1/queues/mail/pause", entry["target"])
+	require.Equal(t, "ok", entry["outcome"])
+	require.NotNil(t, list["next_cursor"])
+	requireProblem(t, s.ask(t, get, "/v1/audit?cursor=bad", "", as("admin")), http.StatusUnprocessableEntity, slugParameters)
+	requireProblem(t, s.ask(t, get, "/v1/audit", "", as("read")), http.StatusForbidden, slugForbidden)
+	audit.err = access.ErrUnavailable
+	requireProblem(t, s.ask(t, get, "/v1/audit", "", as("admin")), http.StatusServiceUnavailable, "store-unavailable")
+}
+
+func TestWithoutKeysTheAuditIsAnonymous(t *testing.T) {
+	t.Parallel()
+	audit := &fakeAudit{}
+	s := newServer(t, func(o *Options) { o.Audit = audit })
+	s.ask(t, post, "/v1/queues/mail/pause?x="+strings.Repeat("y", 5000), "")
+	require.Equal(t, access.Anonymous, audit.entries[0].Who)
+	require.Len(t, audit.entries[0].Target, 1000)
+}
+
+func TestALongURLIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	requireProblem(t, s.ask(t, get, "/v1/tasks?cursor="+strings.Repeat("x", 9000), ""), http.StatusRequestURITooLong, slugLongURL)
+	require.NotEqual(t, http.StatusRequestURITooLong, s.ask(t, get, "/v1/tasks?cursor="+strings.Repeat("x", 8000), "").Code)
 }

@@ -53,7 +53,9 @@ type exchange struct {
 	taskID    string
 	problem   *problem
 	grant     *access.Grant // nil before it is known
-	span      trace.Span    // nil without tracing
+	// action is what a steering act is called, target what it is about.
+	action, target string
+	span           trace.Span // nil without tracing
 }
 
 type exchangeKey struct{}
@@ -85,6 +87,9 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 		defer func() {
 			a.metrics.observe(r.Method, rec.status, x, time.Since(begun))
 			x.endSpan(r.Method, rec.status)
+			if x.action != "" {
+				a.audit(r, x, rec.status)
+			}
 			if line := a.opts.Log.Check(level(rec.status, x), "request"); line != nil {
 				line.Write(fields(r, rec, x, time.Since(begun))...)
 			}
@@ -183,6 +188,7 @@ func secureHeaders(next http.Handler) http.Handler {
 		"X-Content-Type-Options":       "nosniff",
 		"Cross-Origin-Resource-Policy": "same-origin",
 		"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'",
+		"Referrer-Policy":              "no-referrer",
 		"Cache-Control":                "no-store",
 	} {
 		always.Set(name, value)
@@ -191,6 +197,9 @@ func secureHeaders(next http.Handler) http.Handler {
 		// The values are shared by all answers: whoever sets a header puts
 		// another slice in its place.
 		maps.Copy(w.Header(), always)
+		if r.TLS != nil {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
 }

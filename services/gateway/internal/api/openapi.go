@@ -23,6 +23,7 @@ const (
 	tagQueues = "Queues"
 	tagDead   = "Dead letters"
 	tagFleet  = "Catalog and workers"
+	tagAudit  = "Audit"
 	tagHealth = "Health"
 	// tagCatalog holds one operation for every task of the catalog.
 	tagCatalog = "Submit"

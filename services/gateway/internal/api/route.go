@@ -94,6 +94,9 @@ func routeStream(api huma.API, op huma.Operation, body *huma.RequestBody, h func
 	api.OpenAPI().AddOperation(&op)
 	api.Adapter().Handle(&op, func(ctx huma.Context) {
 		c := newCall(ctx)
+		if steers(&op) {
+			Steering(c.request, op.OperationID, target(c.request))
+		}
 		if err := permit(&op, c); err != nil {
 			problemOf(err).write(c.writer, c.request)
 			return

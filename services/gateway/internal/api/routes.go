@@ -36,6 +36,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 		{Name: tagQueues},
 		{Name: tagDead},
 		{Name: tagFleet},
+		{Name: tagAudit},
 		{Name: tagHealth},
 	}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -54,6 +55,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	a.queueRoutes(h, d)
 	a.deadRoutes(h, d)
 	a.readRoutes(h, d)
+	a.auditRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
 	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))
@@ -259,6 +261,14 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		OperationID: "get-workers", Method: http.MethodGet, Path: "/v1/workers", Tags: []string{tagFleet}, Summary: "Who is alive",
 		Responses: d.responses(typed[workerList](http.StatusOK, "The workers.")),
 	}, nil, a.getWorkers)
+}
+
+func (a *API) auditRoutes(h huma.API, d *documenter) {
+	route(h, huma.Operation{
+		OperationID: "list-audit", Method: http.MethodGet, Path: "/v1/audit", Tags: []string{tagAudit}, Summary: "Who has steered what",
+		Description: "The last 10,000 or so: what was asked of queues, dead letters, operations and tasks that were submitted before, also in vain, and who has logged in.",
+		Parameters:  document(auditParams()), Responses: d.responses(typed[auditList](http.StatusOK, "A page of them, the newest first.")),
+	}, nil, a.listAudit)
 }
 
 func healthRoutes(a *API, h huma.API, d *documenter) {

@@ -72,6 +72,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{
 		Options: broker, MaxInFlight: c.MaxInFlight, Foreign: c.ForeignQueues, Metrics: registry,
 	})
+	door.watch(registry)
 	depth := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: broker, Limit: c.MaxQueueDepth, Limits: c.MaxQueueDepths})
 	watchDepth(registry, depth)
 	recorder := results.NewRecorder(store, recorderSize)
@@ -84,7 +85,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher,
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
 		Catalog: catalog{store, publisher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
-		Gate: door.gate(), Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
+		Gate: door.gate(), Rates: door.rates, Audit: door.audit, Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
 		Version: version.String(), Metrics: registry, Tracer: spans.Provider(),
 	})
@@ -106,7 +107,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()
-		return newServer(c, listener, a, registry, log).serve(ctx, behind)
+		return newServer(c, listener, a, door.pages(a), registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
 }

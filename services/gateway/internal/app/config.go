@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -43,6 +44,11 @@ type Config struct {
 	ForeignQueues     []string       `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
 	APIKeysFile       string         `name:"api-keys-file" env:"LOVAGE_API_KEYS_FILE" type:"path" help:"File with the API keys, as lovage keys writes it; read again when it changes."`
 	APIKeysRedis      bool           `name:"api-keys-redis" env:"LOVAGE_API_KEYS_REDIS" help:"Ask everybody for one of the API keys that are kept in Redis."`
+	SessionTTL        time.Duration  `name:"session-ttl" env:"LOVAGE_SESSION_TTL" default:"12h" help:"How long a login to the console lasts."`
+	RateLimit         float64        `name:"rate-limit" env:"LOVAGE_RATE_LIMIT" default:"0" help:"How many requests a second each credential may send that has no rate of its own; 0 for any number."`
+	RateBurst         int            `name:"rate-burst" env:"LOVAGE_RATE_BURST" default:"0" help:"How many of them at once; 0 for as many as in a second."`
+	TLSCertFile       string         `name:"tls-cert-file" env:"LOVAGE_TLS_CERT_FILE" type:"path" help:"Certificate (PEM) of the listener, with those between it and its authority; read again when it changes."`
+	TLSKeyFile        string         `name:"tls-key-file" env:"LOVAGE_TLS_KEY_FILE" type:"path" help:"Key (PEM) of the certificate."`
 	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
 	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
 }
@@ -53,7 +59,7 @@ func (c Config) Validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}, {"LOVAGE_MAX_PUBLISH_TIMEOUT", c.MaxPublishTimeout}} {
+	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_SESSION_TTL", c.SessionTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}, {"LOVAGE_MAX_PUBLISH_TIMEOUT", c.MaxPublishTimeout}} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: must be positive, is %v", d.name, d.value))
 		}
@@ -69,6 +75,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("LOVAGE_MAX_CONNECTIONS: must be at least 1, is %d", c.MaxConnections))
+	}
+	if _, err := access.NewRate(c.RateLimit, c.RateBurst); err != nil {
+		errs = append(errs, fmt.Errorf("LOVAGE_RATE_LIMIT, LOVAGE_RATE_BURST: %w", err))
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		errs = append(errs, errors.New("LOVAGE_TLS_CERT_FILE, LOVAGE_TLS_KEY_FILE: one goes with the other"))
 	}
 	errs = append(errs, c.checkDepths()...)
 	for _, q := range c.ForeignQueues {

@@ -3,6 +3,9 @@
 package auth
 
 import (
+	"cmp"
+	"errors"
+	"html/template"
 	"net"
 	"net/http"
 	"strings"
@@ -21,16 +24,23 @@ type Keys interface {
 	Known(token string) (id string, known bool)
 }
 
-// Options configure a [Gate]. Keys is required.
+// Options configure a [Gate]. Keys and Sessions are required.
 type Options struct {
-	Keys Keys
-	Log  *zap.Logger
+	Keys     Keys
+	Sessions SessionStore
+	// SessionLife is how long a session lasts, 12 h by default.
+	SessionLife time.Duration
+	Log         *zap.Logger
 }
 
-// Gate is an [api.Gate]. Use [New].
+// Gate is an [api.Gate], and the login of browsers. Use [New].
 type Gate struct {
-	opts  Options
-	wrong lockout
+	opts     Options
+	sessions sessions
+	// wrong are the keys of programs, logins those of people.
+	wrong, logins lockout
+	form          *template.Template
+	policy        string
 }
 
 // New returns a gate and starts nothing.
@@ -38,26 +48,41 @@ func New(o Options) *Gate {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Gate{opts: o}
+	return &Gate{
+		opts: o, sessions: sessions{store: o.Sessions, life: cmp.Or(o.SessionLife, 12*time.Hour)},
+		form: template.Must(template.New("login").Parse(loginHTML)), policy: pagePolicy(),
+	}
 }
 
 // Identify implements [api.Gate]. A right key is let in whatever has come from
-// its address before.
+// its address before. Who sends the header Authorization is not looked at for a
+// session.
 func (g *Gate) Identify(r *http.Request) (*access.Grant, error) {
-	token, err := bearer(r)
+	if r.Header.Get("Authorization") == "" {
+		return g.session(r)
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return nil, api.ErrNoCredentials
+	}
+	return g.check(r, strings.TrimSpace(token))
+}
+
+// session returns what the key may do now that a browser has shown before.
+func (g *Gate) session(r *http.Request) (*access.Grant, error) {
+	token := shown(r)
+	if token == "" {
+		return nil, api.ErrNoCredentials
+	}
+	now := time.Now()
+	s, err := g.sessions.find(r.Context(), token, now)
+	if errors.Is(err, access.ErrNoSession) {
+		return nil, api.ErrNoCredentials
+	}
 	if err != nil {
 		return nil, err
 	}
-	return g.check(r, token)
-}
-
-// bearer returns the key of the header Authorization.
-func bearer(r *http.Request) (string, error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", api.ErrNoCredentials
-	}
-	return strings.TrimSpace(token), nil
+	return g.opts.Keys.Grant(s.KeyID, now)
 }
 
 // check looks a key up, and counts what is wrong.

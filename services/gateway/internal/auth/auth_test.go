@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -18,17 +19,35 @@ import (
 // newGate is a gate with one key.
 func newGate(t *testing.T, change ...func(*Options)) (g *Gate, key access.Key, token string) {
 	t.Helper()
-	key, token, err := access.New(access.Key{Name: "ops", Scopes: []access.Scope{access.Admin}})
-	require.NoError(t, err)
-	file := access.File{Path: filepath.Join(t.TempDir(), "keys.json")}
-	require.NoError(t, file.Save(t.Context(), key))
-	keys := access.NewKeyring(nil, zap.NewNop(), file)
-	require.NoError(t, keys.Refresh(t.Context()))
-	o := Options{Keys: keys}
+	_, keys, key, token := newRing(t)
+	o := Options{Keys: keys, Sessions: newStore()}
 	for _, c := range change {
 		c(&o)
 	}
 	return New(o), key, token
+}
+
+// newRing is a keyring with one key, of the scope admin where none is given.
+func newRing(t *testing.T, scopes ...access.Scope) (file access.File, keys *access.Keyring, key access.Key, token string) {
+	t.Helper()
+	if len(scopes) == 0 {
+		scopes = []access.Scope{access.Admin}
+	}
+	key, token, err := access.New(access.Key{Name: "ops", Scopes: scopes})
+	require.NoError(t, err)
+	file = access.File{Path: filepath.Join(t.TempDir(), "keys.json")}
+	require.NoError(t, file.Save(t.Context(), key))
+	keys = access.NewKeyring(nil, zap.NewNop(), file)
+	require.NoError(t, keys.Refresh(t.Context()))
+	return file, keys, key, token
+}
+
+func read(t *testing.T, res *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return string(body)
 }
 
 // request is a GET from an address.

@@ -412,9 +412,13 @@ func TestWithoutKeysTheAuditIsAnonymous(t *testing.T) {
 	t.Parallel()
 	audit := &fakeAudit{}
 	s := newServer(t, func(o *Options) { o.Audit = audit })
-	s.ask(t, post, "/v1/queues/mail/pause?x="+strings.Repeat("y", 5000), "")
+	s.ask(t, post, "/v1/queues/mail/pause?access_token=geheim", "")
 	require.Equal(t, access.Anonymous, audit.entries[0].Who)
-	require.Len(t, audit.entries[0].Target, 1000)
+	require.Equal(t, "/v1/queues/mail/pause", audit.entries[0].Target, "what was refused may be a secret")
+	s.ask(t, post, "/v1/queues/mail/discard?all=true&dry_run=true", "")
+	require.Equal(t, "/v1/queues/mail/discard?all=true&dry_run=true", audit.entries[1].Target)
+	s.ask(t, post, "/v1/queues/"+strings.Repeat("m", 5000)+"/pause", "")
+	require.Len(t, audit.entries[2].Target, 2000)
 }
 
 func TestALongURLIsRefused(t *testing.T) {

@@ -61,20 +61,15 @@ func (a *API) audit(r *http.Request, x *exchange, status int) {
 	}
 	a.opts.Log.Info("audit", zap.String("request_id", e.RequestID), zap.String("who", e.Who), zap.String("key_id", e.KeyID),
 		zap.String("action", e.Action), zap.String("target", e.Target), zap.String("outcome", e.Outcome), zap.Int("status", e.Status))
-	if a.opts.Audit != nil {
-		a.opts.Audit.Record(e)
+	if a.opts.Audit == nil {
+		return
 	}
-}
-
-// target is what a request is about: its path, and which of many when it is
-// about many.
-func target(r *http.Request) string {
-	const longest = 1000
-	text := r.URL.EscapedPath()
-	if r.URL.RawQuery != "" {
-		text += "?" + r.URL.RawQuery
+	if x.problem == nil && x.which != "" { // else there may be anything in it
+		e.Target += "?" + x.which
 	}
-	return text[:min(len(text), longest)]
+	const longest = 2000
+	e.Target = e.Target[:min(len(e.Target), longest)]
+	a.opts.Audit.Record(e)
 }
 
 // auditEntry is one steering act.

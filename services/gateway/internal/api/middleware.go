@@ -53,8 +53,9 @@ type exchange struct {
 	taskID    string
 	problem   *problem
 	grant     *access.Grant // nil before it is known
-	// action is what a steering act is called, target what it is about.
-	action, target string
+	// action is what a steering act is called, target what it is about, and
+	// which says which of many.
+	action, target, which string
 	span           trace.Span // nil without tracing
 }
 

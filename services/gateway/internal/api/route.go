@@ -95,7 +95,8 @@ func routeStream(api huma.API, op huma.Operation, body *huma.RequestBody, h func
 	api.Adapter().Handle(&op, func(ctx huma.Context) {
 		c := newCall(ctx)
 		if steers(&op) {
-			Steering(c.request, op.OperationID, target(c.request))
+			Steering(c.request, op.OperationID, c.request.URL.EscapedPath())
+			exchangeOf(c.request.Context()).which = c.request.URL.RawQuery
 		}
 		if err := permit(&op, c); err != nil {
 			problemOf(err).write(c.writer, c.request)

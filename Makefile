@@ -113,8 +113,8 @@ generate: ## Generate what is generated
 	go generate ./...
 
 .PHONY: verify
-verify: ## Check that the README's promises and docs/reliability.md name tests that exist
-	go run ./internal/promises README.md docs/reliability.md
+verify: ## Check that the README's promises and the tables of docs name tests that exist
+	go run ./internal/promises README.md docs/reliability.md docs/security.md
 
 .PHONY: manifests
 manifests: ## Render deploy/k8s and check it against the schemas, without a cluster

@@ -114,8 +114,8 @@ generate: ## Generate what is generated
 	go generate ./...
 
 .PHONY: verify
-verify: ## Check that the README's promises and docs/reliability.md name tests that exist
-	go run ./internal/promises README.md docs/reliability.md
+verify: ## Check that the README's promises and the tables of docs name tests that exist
+	go run ./internal/promises README.md docs/reliability.md docs/security.md
 
 .PHONY: manifests
 manifests: ## Check deploy/k8s and docker-compose.yaml against their schemas, without a cluster

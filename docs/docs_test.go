@@ -45,7 +45,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 // pages are all pages of the documentation, relative to this directory.
 func pages(t *testing.T) []string {
 	t.Helper()
-	list := []string{"../README.md", "../CHANGELOG.md"}
+	list := []string{"../README.md", "../CHANGELOG.md", "../SECURITY.md"}
 	for _, pattern := range []string{"*.md", "decisions/*.md"} {
 		more, err := filepath.Glob(pattern)
 		require.NoError(t, err)

@@ -28,7 +28,9 @@ type config struct {
 
 type profile struct {
 	Gateway string `json:"gateway"`
-	Token   string `json:"token"`
+	APIKey  string `json:"api_key"`
+	// APIKeyFile holds the key in the place of APIKey.
+	APIKeyFile string `json:"api_key_file"`
 }
 
 func configPath() (string, error) {
@@ -59,10 +61,10 @@ func readConfig() (config, error) {
 }
 
 // connect finds the gateway. What is said on the command line counts before the
-// environment, and that before the file. A token goes to the gateway that it
-// was given for, and to no other.
+// environment, and that before the file. A key goes to the gateway that it was
+// given for, and to no other.
 func (a *app) connect(getenv func(string) string) (*client.Client, error) {
-	address, token := cmp.Or(a.Gateway, getenv("LOVAGE_GATEWAY")), getenv("LOVAGE_TOKEN")
+	address, key, keyFile := cmp.Or(a.Gateway, getenv("LOVAGE_GATEWAY")), getenv("LOVAGE_API_KEY"), getenv("LOVAGE_API_KEY_FILE")
 	if a.Profile != "" || address == "" {
 		c, err := readConfig()
 		if err != nil {
@@ -73,7 +75,7 @@ func (a *app) connect(getenv func(string) string) (*client.Client, error) {
 			if !ok {
 				return nil, unknownProfile(name, c)
 			}
-			address, token = p.Gateway, p.Token
+			address, key, keyFile = p.Gateway, p.APIKey, p.APIKeyFile
 		}
 	}
 	address = cmp.Or(address, defaultGateway)
@@ -81,7 +83,27 @@ func (a *app) connect(getenv func(string) string) (*client.Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, wrong("%q is no address of a gateway: give one like %s", address, defaultGateway)
 	}
-	return &client.Client{BaseURL: address, Token: token}, nil
+	if key, err = readKey(key, keyFile); err != nil {
+		return nil, err
+	}
+	return &client.Client{BaseURL: address, Token: key}, nil
+}
+
+// readKey returns a key, or what is in its file. A key with a line break in it
+// could not be sent.
+func readKey(key, file string) (string, error) {
+	if key == "" && file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", wrong("API key: %w", err)
+		}
+		key = string(text)
+	}
+	key = strings.TrimSpace(key)
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", wrong("the API key is none: it has characters that no key has")
+	}
+	return key, nil
 }
 
 func unknownProfile(name string, c config) error {

@@ -87,6 +87,9 @@ func (a *app) refused(p *client.Problem) {
 	if p.TaskID != "" && p.Slug() == "publish-unconfirmed" {
 		text += fmt.Sprintf("\nThe task may run. To try again safely, submit it with --id %s.", p.TaskID)
 	}
+	if p.Slug() == "unauthorized" {
+		text += "\nThe key is taken from the profile, LOVAGE_API_KEY or the file that LOVAGE_API_KEY_FILE names."
+	}
 	a.say("%s", text)
 }
 

@@ -103,8 +103,8 @@ func TestTheGatewayIsTheOneThatIsNamedNearest(t *testing.T) {
 	expect(globals{}, none, defaultGateway, "")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "lovage"), 0o700))
 	file := filepath.Join(dir, "lovage", "config.json")
-	require.NoError(t, os.WriteFile(file, []byte(`{"default":"a","profiles":{"a":{"gateway":"http://a"},"b":{"gateway":"https://b/x","token":"tb"}}}`), 0o600))
-	env := map[string]string{"LOVAGE_GATEWAY": "http://env", "LOVAGE_TOKEN": "te", "LOVAGE_PROFILE": "b"}
+	require.NoError(t, os.WriteFile(file, []byte(`{"default":"a","profiles":{"a":{"gateway":"http://a"},"b":{"gateway":"https://b/x","api_key":"tb"}}}`), 0o600))
+	env := map[string]string{"LOVAGE_GATEWAY": "http://env", "LOVAGE_API_KEY": " te\n", "LOVAGE_PROFILE": "b"}
 	expect(globals{}, none, "http://a", "")
 	expect(globals{}, map[string]string{"LOVAGE_PROFILE": "b"}, "https://b/x", "tb")
 	expect(globals{}, env, "http://env", "te")
@@ -201,9 +201,14 @@ func TestTheClockIsComparedAsFarAsSecondsAllow(t *testing.T) {
 
 func newParser(t *testing.T) *kong.Kong {
 	t.Helper()
-	parser, err := kong.New(new(commands), kong.Vars{"version": "", "default_gateway": ""}, kong.BindTo(t.Context(), (*context.Context)(nil)))
+	parser, err := newParserOf(t, new(commands), new(app))
 	require.NoError(t, err)
 	return parser
+}
+
+func newParserOf(t *testing.T, c *commands, a *app) (*kong.Kong, error) {
+	t.Helper()
+	return kong.New(c, kong.Vars{"version": "", "default_gateway": ""}, kong.Bind(a), kong.BindTo(t.Context(), (*context.Context)(nil)))
 }
 
 func TestEveryCommandIsDocumented(t *testing.T) {

@@ -44,6 +44,7 @@ func (s *stack) command(args ...string) *exec.Cmd {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), filepath.Join(binDir, "lovage"), args...)
 	cmd.Env = append(os.Environ(), "LOVAGE_GATEWAY="+s.url, "XDG_CONFIG_HOME="+s.t.TempDir(), "TERM=xterm")
+	cmd.Env = append(cmd.Env, s.lovageEnv...)
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -57,6 +58,9 @@ type stack struct {
 	amqp  string
 	redis string
 	url   string // of the gateway
+	// header goes with every request, and lovageEnv to the command line.
+	header    http.Header
+	lovageEnv []string
 }
 
 func newStack(tb testing.TB, env ...string) *stack {
@@ -117,8 +121,9 @@ func (s *stack) do(method, path string, body any, header http.Header) (int, []by
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, in)
 	require.NoError(s.t, err)
 	if header != nil {
-		req.Header = header
+		req.Header = header.Clone()
 	}
+	maps.Copy(req.Header, s.header)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

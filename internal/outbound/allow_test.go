@@ -1,8 +1,10 @@
 package outbound
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,4 +152,28 @@ func TestAddressIsCheckedWhenItConnects(t *testing.T) {
 		require.ErrorContains(t, err, "a.example")
 		require.NotContains(t, err.Error(), "10.2.0.1")
 	}
+}
+
+func FuzzCheckURL(f *testing.F) {
+	list, err := ParseAllowList("ALLOW", []string{"api.test", "*.sub.test:8443", "192.0.2.7"})
+	require.NoError(f, err)
+	for _, seed := range []string{"http://api.test/", "https://x.sub.test:8443", "http://[::ffff:192.0.2.7]/", "http://api.test@127.0.0.1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := list.ParseURL(text)
+		if err != nil {
+			return
+		}
+		require.Contains(t, []string{"http", "https"}, u.Scheme)
+		require.Nil(t, u.User)
+		host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+		if ip := net.ParseIP(host); ip != nil {
+			require.Equal(t, "192.0.2.7", ip.String(), text)
+			return
+		}
+		name, ok := hostName(host)
+		require.True(t, ok, text)
+		require.True(t, name == "api.test" || strings.HasSuffix(name, ".sub.test"), text)
+	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // headings are the sections with a table whose rows name tests.
-var headings = []string{"The promises", "What broke others, and the test that holds it here"} //nolint:gochecknoglobals // a list
+var headings = []string{"The promises", "What broke others, and the test that holds it here", "Attacks tried, and the test for each"} //nolint:gochecknoglobals // a list
 
 // testName finds the tests that a row names: `TestName`, with the directory of
 // its package before it where that helps (`pkg/messages.FuzzDecode`), and with

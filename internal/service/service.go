@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -101,8 +102,9 @@ func (o Options) run(ctx context.Context, program func(context.Context, *zap.Log
 	return g.Wait()
 }
 
-// Healthy asks a program that listens on addr whether it is alive.
-func Healthy(ctx context.Context, addr string) error {
+// Healthy asks a program that listens on addr, with TLS or without it, whether it
+// is alive. Which certificate it shows does not matter for that.
+func Healthy(ctx context.Context, addr string, overTLS bool) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("--listen (LOVAGE_LISTEN) has to name the address that the program listens on: %w", err)
@@ -112,11 +114,16 @@ func Healthy(ctx context.Context, addr string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/livez", nil)
+	scheme, transport := "http", &http.Transport{}
+	if overTLS {
+		scheme, transport.TLSClientConfig = "https", &tls.Config{InsecureSkipVerify: true}
+	}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/livez", nil)
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return err
 	}

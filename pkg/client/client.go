@@ -24,7 +24,8 @@ type Client struct {
 	// HTTPClient makes the requests, [http.DefaultClient] when it is nil. Its
 	// timeout must be above the longest wait that is asked for.
 	HTTPClient *http.Client
-	// Token goes with every request as a bearer token, unless it is empty.
+	// Token goes with every request as a bearer token, unless it is empty. It is
+	// an API key, where the gateway asks for one.
 	Token string
 }
 

@@ -50,6 +50,14 @@ type Options struct {
 	// RedisURL is where Redis is: redis:// or rediss:// for one server, several
 	// separated by commas for a cluster, redis+sentinel:// for Sentinel.
 	RedisURL string
+	// RedisURLFile replaces RedisURL when it is set. User and password in it,
+	// and the files below (PEM), are read at every connect.
+	RedisURLFile string
+	// RedisCAFile holds the authorities that sign Redis's certificate (rediss://),
+	// the system's when empty; RedisCertFile and RedisKeyFile our own certificate.
+	RedisCAFile   string
+	RedisCertFile string
+	RedisKeyFile  string
 	// Queue is the queue of every task that does not name its own with
 	// [WithQueue]; "default" when empty.
 	Queue string
@@ -106,7 +114,7 @@ func (o Options) Validate() error {
 	o = o.withDefaults()
 	return errors.Join(
 		checkBroker(o),
-		checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel"),
+		checkStore(o),
 		checkQueue("Queue", o.Queue),
 		check(o.Concurrency >= 1 && o.Concurrency <= maxSlots, "Concurrency: must be from 1 to 10000"),
 		checkWeights(o.Weights),
@@ -182,6 +190,13 @@ func checkBroker(o Options) error {
 		return nil
 	}
 	return checkURL("AMQPURL", o.AMQPURL, "amqp", "amqps")
+}
+
+func checkStore(o Options) error {
+	if o.RedisURLFile != "" && o.RedisURL == "" {
+		return nil
+	}
+	return checkURL("RedisURL", o.RedisURL, "redis", "rediss", "redis+sentinel", "rediss+sentinel")
 }
 
 // checkURL looks at the scheme only, which is all that can be said without

@@ -74,7 +74,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil && w.opts.AMQPURLFile == "" {
 		return fmt.Errorf("AMQPURL: %w", err)
 	}
-	client, err := results.Open(w.opts.RedisURL)
+	client, err := results.OpenWith(results.Address{
+		URL: w.opts.RedisURL, URLFile: w.opts.RedisURLFile, CAFile: w.opts.RedisCAFile, CertFile: w.opts.RedisCertFile, KeyFile: w.opts.RedisKeyFile,
+	})
 	if err != nil {
 		return fmt.Errorf("RedisURL: %w", err)
 	}

@@ -33,7 +33,7 @@ func run() int {
 		err = errors.Join(service.PrintConfig(os.Stdout, &c), err)
 	case err != nil:
 	case command == "health":
-		err = service.Healthy(context.Background(), c.Listen)
+		err = service.Healthy(context.Background(), c.Listen, false)
 	default:
 		return c.Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
 	}

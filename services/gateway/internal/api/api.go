@@ -123,6 +123,13 @@ type Options struct {
 	Operations      Operations
 	OperationLeases OperationLeases
 
+	// Gate knows who may do what; without one everybody may do everything.
+	Gate Gate
+	// Rates counts the requests of each credential; nil for no limits.
+	Rates Rates
+	// Audit keeps what was steered; without one it is in the log only.
+	Audit Audit
+
 	Log *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.
 	Metrics prometheus.Registerer

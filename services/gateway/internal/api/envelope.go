@@ -52,7 +52,8 @@ func (a *API) prepareEnvelope(ctx context.Context, body json.RawMessage, errs []
 		return submission{}, err
 	}
 	t := &messages.Task{Name: e.task, Args: e.args, Kwargs: e.kwargs}
-	return a.submission(t, e.options, entry, wait), nil
+	s := a.submission(t, e.options, entry, wait)
+	return s, maySubmit(ctx, t)
 }
 
 // readEnvelope takes the envelope apart and reports every fault. The body was

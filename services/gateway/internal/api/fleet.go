@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -31,7 +32,7 @@ type catalogList struct {
 }
 
 // getCatalog is GET /v1/catalog. It answers from the copy.
-func (a *API) getCatalog(_ context.Context, c *call) (*reply, error) {
+func (a *API) getCatalog(ctx context.Context, c *call) (*reply, error) {
 	if err := c.noQuery(); err != nil {
 		return nil, err
 	}
@@ -40,7 +41,11 @@ func (a *API) getCatalog(_ context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	out := catalogList{Tasks: make([]catalogEntry, 0, len(s.entries))}
+	g := access.From(ctx)
 	for _, e := range s.entries {
+		if !g.Task(e.Name) || !g.Queue(e.Queue) {
+			continue
+		}
 		out.Tasks = append(out.Tasks, newCatalogEntry(e))
 	}
 	return jsonReply(http.StatusOK, out)

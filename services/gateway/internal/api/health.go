@@ -8,6 +8,8 @@ import (
 const (
 	routeLive  = "/livez"
 	routeReady = "/readyz"
+	// RouteMetrics is served by the program around the API.
+	RouteMetrics = "/metrics"
 )
 
 // health is what the probes answer.

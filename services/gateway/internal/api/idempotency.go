@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -115,7 +116,15 @@ func newReservation(ctx context.Context, c *call, key string, o submitOptions) R
 	if id == "" {
 		id = messages.NewID()
 	}
-	return Reservation{Key: key, Fingerprint: payloadHash(exchangeOf(ctx).route, c), ID: id, Token: messages.NewID()}
+	return Reservation{Scope: whose(ctx), Key: key, Fingerprint: payloadHash(exchangeOf(ctx).route, c), ID: id, Token: messages.NewID()}
+}
+
+// whose says whose the key is: two who hit upon the same one do not meet.
+func whose(ctx context.Context) string {
+	if g := access.From(ctx); g != nil && g.Who != access.Anonymous {
+		return g.Who
+	}
+	return ""
 }
 
 // queryOptions are the options of a call by name, as far as they can be read.

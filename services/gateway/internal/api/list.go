@@ -105,7 +105,7 @@ func (a *API) listTasks(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	out := taskList{Tasks: make([]*task, 0, len(page.Results)), NextCursor: text(page.Next), Trimmed: page.Trimmed}
-	for _, r := range page.Results {
+	for _, r := range onlyCovered(ctx, page.Results) {
 		out.Tasks = append(out.Tasks, listed(r))
 	}
 	return jsonReply(http.StatusOK, out)

@@ -345,7 +345,7 @@ type server struct {
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
-func newServer(t *testing.T, change ...func(*Options)) *server {
+func newServer(t testing.TB, change ...func(*Options)) *server {
 	t.Helper()
 	s := &server{
 		publisher: &fakePublisher{state: "up"},

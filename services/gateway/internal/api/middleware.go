@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -21,7 +22,7 @@ import (
 func (a *API) middleware(router http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(denyCrossOrigin))
-	h := origin.Handler(headAsGet(router))
+	h := origin.Handler(a.identify(headAsGet(router)))
 	h = singleHeaders(h)
 	h = allowHosts(a.opts.AllowedHosts, h)
 	h = secureHeaders(h)
@@ -51,9 +52,13 @@ type exchange struct {
 	route     string
 	taskID    string
 	problem   *problem
-	head      bool       // only the headers of the answer are wanted
-	stream    bool       // the answer takes as long as its client listens
-	span      trace.Span // nil without tracing
+	head      bool          // only the headers of the answer are wanted
+	stream    bool          // the answer takes as long as its client listens
+	grant     *access.Grant // nil before it is known
+	// action is what a steering act is called, target what it is about, and
+	// which says which of many.
+	action, target, which string
+	span                  trace.Span // nil without tracing
 }
 
 type exchangeKey struct{}
@@ -85,6 +90,9 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 		defer func() {
 			a.metrics.observe(r.Method, rec.status, x, time.Since(begun))
 			x.endSpan(r.Method, rec.status)
+			if x.action != "" {
+				a.audit(r, x, rec.status)
+			}
 			if line := a.opts.Log.Check(level(rec.status, x), "request"); line != nil {
 				line.Write(fields(r, rec, x, time.Since(begun))...)
 			}
@@ -118,6 +126,9 @@ func fields(r *http.Request, rec *recorder, x *exchange, took time.Duration) []z
 	}
 	if x.taskID != "" {
 		f = append(f, zap.String("task_id", x.taskID))
+	}
+	if x.grant != nil && x.grant.Who != access.Anonymous {
+		f = append(f, zap.String("who", x.grant.Who))
 	}
 	if x.problem != nil {
 		f = append(f, zap.String("problem", string(x.problem.kind)))
@@ -180,6 +191,7 @@ func secureHeaders(next http.Handler) http.Handler {
 		"X-Content-Type-Options":       "nosniff",
 		"Cross-Origin-Resource-Policy": "same-origin",
 		"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'",
+		"Referrer-Policy":              "no-referrer",
 		"Cache-Control":                "no-store",
 	} {
 		always.Set(name, value)
@@ -188,6 +200,9 @@ func secureHeaders(next http.Handler) http.Handler {
 		// The values are shared by all answers: whoever sets a header puts
 		// another slice in its place.
 		maps.Copy(w.Header(), always)
+		if r.TLS != nil {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
+
+	"github.com/lovage-mq/lovage/internal/access"
 )
 
 const (
@@ -21,6 +23,7 @@ const (
 	tagQueues = "Queues"
 	tagDead   = "Dead letters"
 	tagFleet  = "Catalog and workers"
+	tagAudit  = "Audit"
 	tagHealth = "Health"
 	// tagCatalog holds one operation for every task of the catalog.
 	tagCatalog = "Submit"
@@ -40,6 +43,7 @@ type openAPI struct {
 	// submit is the generic operation, the pattern of those of the tasks.
 	submit     map[string]json.RawMessage
 	parameters []json.RawMessage
+	security   json.RawMessage
 }
 
 // newOpenAPI takes the document apart.
@@ -50,7 +54,8 @@ func newOpenAPI(doc *huma.OpenAPI) (*openAPI, error) {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
 	}
 	var components struct {
-		Schemas map[string]json.RawMessage `json:"schemas"`
+		Schemas  map[string]json.RawMessage `json:"schemas"`
+		Security json.RawMessage            `json:"securitySchemes"`
 	}
 	var named struct {
 		Post map[string]json.RawMessage `json:"post"`
@@ -70,7 +75,7 @@ func newOpenAPI(doc *huma.OpenAPI) (*openAPI, error) {
 			return nil, fmt.Errorf("take the OpenAPI document apart: %w", err)
 		}
 	}
-	o.schemas, o.submit = components.Schemas, named.Post
+	o.schemas, o.security, o.submit = components.Schemas, components.Security, named.Post
 	// The first parameter is the name in the path.
 	o.parameters = parameters[1:]
 	return o, nil
@@ -91,7 +96,7 @@ func (o *openAPI) with(s *snapshot) []byte {
 	}
 	top := maps.Clone(o.top)
 	top["paths"] = must(paths)
-	top["components"] = must(map[string]any{"schemas": schemas})
+	top["components"] = must(map[string]any{"schemas": schemas, "securitySchemes": o.security})
 	return must(top)
 }
 
@@ -219,7 +224,8 @@ func must(v any) json.RawMessage {
 // fixed routes only.
 func (a *API) serveOpenAPI(c echo.Context) error {
 	body, tag := a.catalog.bare, a.catalog.bareTag
-	if s := a.catalog.current.Load(); s != nil {
+	// The tasks of the catalog are not for everybody who may see the routes.
+	if s := a.catalog.current.Load(); s != nil && !access.From(c.Request().Context()).Restricted() {
 		body, tag = s.openAPI, s.etag
 	}
 	h := c.Response().Header()

@@ -27,6 +27,8 @@ type problem struct {
 	Errors    []fieldError `json:"errors,omitempty" nullable:"false" doc:"Every field at fault."`
 	Nearest   []string     `json:"nearest,omitempty" nullable:"false" doc:"Known names that look like the unknown one."`
 
+	ViolatedPolicies []string `json:"violated-policies,omitempty" nullable:"false" doc:"After rate-limited: which policy of the RateLimit fields."`
+
 	OperationID string `json:"operation_id,omitempty" doc:"The operation that this is about."`
 
 	kind  slug
@@ -65,6 +67,12 @@ type slug string
 const (
 	slugMisdirected    slug = "host-not-allowed"
 	slugCrossOrigin    slug = "cross-origin"
+	slugUnauthorized   slug = "unauthorized"
+	slugForbidden      slug = "forbidden"
+	slugRate           slug = "rate-limited"
+	slugLongURL        slug = "url-too-long"
+	slugLocked         slug = "locked-out"
+	slugNoAccess       slug = "credentials-unavailable"
 	slugRepeatedHeader slug = "repeated-header"
 	slugNoKeys         slug = "idempotency-key-unsupported"
 	slugNotFound       slug = "not-found"
@@ -122,11 +130,17 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [53]problemKind {
+func kinds() [59]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [53]problemKind{
+	return [59]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
+		{slugUnauthorized, http.StatusUnauthorized, "No valid credentials", false, 0, nil},
+		{slugForbidden, http.StatusForbidden, "Not allowed with these credentials", false, 0, nil},
+		{slugLocked, http.StatusTooManyRequests, "Too many wrong credentials", true, soon, nil},
+		{slugRate, http.StatusTooManyRequests, "Too many requests", true, soon, nil},
+		{slugLongURL, http.StatusRequestURITooLong, "URL too long", false, 0, nil},
+		{slugNoAccess, http.StatusServiceUnavailable, "Credentials cannot be checked", true, soon, nil},
 		{slugRepeatedHeader, http.StatusBadRequest, "Header given more than once", false, 0, nil},
 		{slugNoKeys, http.StatusBadRequest, "Idempotency-Key is not supported", false, 0, nil},
 		{slugBadKey, http.StatusBadRequest, "Malformed Idempotency-Key", false, 0, nil},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
@@ -62,7 +63,11 @@ func (a *API) listQueues(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	out := queueList{Queues: make([]queue, 0, len(known)), Delayed: a.measure(ctx, known)}
+	g := access.From(ctx)
 	for _, name := range sortedKeys(known) {
+		if !g.Queue(name) {
+			continue
+		}
 		out.Queues = append(out.Queues, *known[name])
 	}
 	return jsonReply(http.StatusOK, out)

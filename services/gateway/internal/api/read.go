@@ -33,6 +33,9 @@ func (a *API) getTask(ctx context.Context, c *call) (*reply, error) {
 		enough = func(r *messages.Result) bool { return finished(r) || !matches(have, r) }
 	}
 	r, err := a.read(ctx, c.name, wait, enough)
+	if err == nil && !covered(ctx, r) {
+		err = messages.ErrNotFound
+	}
 	if err != nil {
 		return nil, a.missing(c.name, err)
 	}

@@ -90,8 +90,20 @@ func route(api huma.API, op huma.Operation, body *huma.RequestBody, h handler) {
 // routeStream registers a handler that writes its answer itself.
 func routeStream(api huma.API, op huma.Operation, body *huma.RequestBody, h func(c *call)) {
 	op.RequestBody = body
+	secured(&op)
 	api.OpenAPI().AddOperation(&op)
-	api.Adapter().Handle(&op, func(ctx huma.Context) { h(newCall(ctx)) })
+	api.Adapter().Handle(&op, func(ctx huma.Context) {
+		c := newCall(ctx)
+		if steers(&op) {
+			Steering(c.request, op.OperationID, c.request.URL.EscapedPath())
+			exchangeOf(c.request.Context()).which = c.request.URL.RawQuery
+		}
+		if err := permit(&op, c); err != nil {
+			problemOf(err).write(c.writer, c.request)
+			return
+		}
+		h(c)
+	})
 }
 
 func (r *reply) write(w http.ResponseWriter) {

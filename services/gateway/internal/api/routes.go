@@ -36,7 +36,11 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 		{Name: tagQueues},
 		{Name: tagDead},
 		{Name: tagFleet},
+		{Name: tagAudit},
 		{Name: tagHealth},
+	}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		securityScheme: {Type: "http", Scheme: "bearer", Description: "An API key, as lovage keys create prints it. Needed where the gateway was given keys."},
 	}
 	// The document and its page are served by this package: they change with
 	// the catalog and must work without internet access.
@@ -53,6 +57,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	a.readRoutes(h, d)
 	a.workerRoutes(h, d)
 	a.logRoutes(h, d)
+	a.auditRoutes(h, d)
 	healthRoutes(a, h, d)
 	e.GET("/openapi.json", a.serveOpenAPI)
 	page := echo.WrapHandler(docs.Handler(http.HandlerFunc(notFound)))
@@ -267,6 +272,14 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 		OperationID: "get-catalog", Method: http.MethodGet, Path: "/v1/catalog", Tags: []string{tagFleet}, Summary: "What tasks there are",
 		Responses: d.responses(typed[catalogList](http.StatusOK, "The catalog.")),
 	}, nil, a.getCatalog)
+}
+
+func (a *API) auditRoutes(h huma.API, d *documenter) {
+	route(h, huma.Operation{
+		OperationID: "list-audit", Method: http.MethodGet, Path: "/v1/audit", Tags: []string{tagAudit}, Summary: "Who has steered what",
+		Description: "The last 10,000 or so: what was asked of queues, dead letters, operations and tasks that were submitted before, also in vain, and who has logged in.",
+		Parameters:  document(auditParams()), Responses: d.responses(typed[auditList](http.StatusOK, "A page of them, the newest first.")),
+	}, nil, a.listAudit)
 }
 
 func healthRoutes(a *API, h huma.API, d *documenter) {

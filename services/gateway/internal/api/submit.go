@@ -52,7 +52,11 @@ func (a *API) submitNamed(ctx context.Context, c *call) (*reply, error) {
 		return nil, invalid(slugOf(wrong), errs)
 	}
 	t := &messages.Task{Name: c.name, Kwargs: body}
-	return a.submit(ctx, c, a.submission(t, o, entry, wait))
+	s := a.submission(t, o, entry, wait)
+	if err := maySubmit(ctx, t); err != nil {
+		return nil, err
+	}
+	return a.submit(ctx, c, s)
 }
 
 // submittedAt is the present in what the wire can carry.

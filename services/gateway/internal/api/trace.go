@@ -19,7 +19,7 @@ import (
 // beginSpan begins the span of a request, as part of the trace that the client
 // has named. Probes have none, and without a tracer nobody has.
 func (a *API) beginSpan(ctx context.Context, r *http.Request, x *exchange) context.Context {
-	if a.tracer == nil || r.URL.Path == routeLive || r.URL.Path == routeReady {
+	if a.tracer == nil || r.URL.Path == routeLive || r.URL.Path == routeReady || r.URL.Path == RouteMetrics {
 		return ctx
 	}
 	scheme := "http"

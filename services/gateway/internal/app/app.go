@@ -42,11 +42,17 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return fmt.Errorf("LOVAGE_AMQP_URL: %w", err)
 	}
 	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
-	client, err := results.Open(c.RedisURL)
+	client, err := results.OpenWith(results.Address{
+		URL: c.RedisURL, URLFile: c.RedisURLFile, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile,
+	})
 	if err != nil {
 		return fmt.Errorf("LOVAGE_REDIS_URL: %w", err)
 	}
 	defer func() { _ = client.Close() }()
+	door, err := newDoor(ctx, c, client, log.Named("access"))
+	if err != nil {
+		return err
+	}
 	spans, err := service.NewTracing(ctx, "lovage-gateway", log.Named("tracing"))
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -66,6 +72,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	publisher := rabbitmq.NewPublisher(rabbitmq.PublisherOptions{
 		Options: broker, MaxInFlight: c.MaxInFlight, Foreign: c.ForeignQueues, Metrics: registry,
 	})
+	door.watch(registry)
 	depth := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: broker, Limit: c.MaxQueueDepth, Limits: c.MaxQueueDepths})
 	watchDepth(registry, depth)
 	recorder := results.NewRecorder(store, recorderSize)
@@ -86,6 +93,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
 		QueueStats: overview, Purger: newPurger(store, publisher, overview, broker), Logs: store,
 		Catalog: catalog{store, publisher}, Workers: fleet{store, watcher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
+		Gate: door.gate(), Rates: door.rates, Audit: door.audit,
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
 		MaxStreams: c.streams(), MaxStreamsPerCaller: c.MaxStreamsEach,
@@ -107,10 +115,11 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return store.Tidy(behind) })
 	g.Go(func() error { return clerk.run(behind) })
 	g.Go(func() error { return a.Run(behind) })
+	g.Go(func() error { return door.run(behind) })
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()
-		return newServer(c, listener, a, registry, log).serve(ctx, behind)
+		return newServer(c, listener, a, door.pages(a), registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
 }

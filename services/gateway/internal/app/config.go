@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
@@ -32,6 +33,10 @@ type Config struct {
 	AMQPPassive       bool           `name:"amqp-passive" env:"LOVAGE_AMQP_PASSIVE" help:"Declare nothing in RabbitMQ: everything is there already, and the user may not configure."`
 	ManagementURL     string         `name:"management-url" env:"LOVAGE_MANAGEMENT_URL" help:"RabbitMQ's management API, for rates and ages of queues; without it queues are counted over AMQP."`
 	RedisURL          string         `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	RedisURLFile      string         `name:"redis-url-file" env:"LOVAGE_REDIS_URL_FILE" type:"path" help:"File with the address of Redis, whose user and password are read at every connect; replaces --redis-url."`
+	RedisCAFile       string         `name:"redis-ca-file" env:"LOVAGE_REDIS_CA_FILE" type:"path" help:"Authorities (PEM) that sign Redis's certificate (rediss://); the system's by default."`
+	RedisCertFile     string         `name:"redis-cert-file" env:"LOVAGE_REDIS_CERT_FILE" type:"path" help:"Client certificate (PEM) for Redis."`
+	RedisKeyFile      string         `name:"redis-key-file" env:"LOVAGE_REDIS_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	ResultTTL         time.Duration  `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	PublishTimeout    time.Duration  `name:"publish-timeout" env:"LOVAGE_PUBLISH_TIMEOUT" default:"2s" help:"How long a submission may wait for RabbitMQ."`
 	MaxPublishTimeout time.Duration  `name:"max-publish-timeout" env:"LOVAGE_MAX_PUBLISH_TIMEOUT" default:"30s" help:"The longest Request-Timeout that a client may ask for."`
@@ -44,6 +49,13 @@ type Config struct {
 	MaxBody           int64          `name:"max-body" env:"LOVAGE_MAX_BODY" default:"1048576" help:"Largest request body in bytes."`
 	AllowedHosts      []string       `name:"allowed-hosts" env:"LOVAGE_ALLOWED_HOSTS" help:"Names by which clients may address the gateway, beside localhost and the address it listens on."`
 	ForeignQueues     []string       `name:"foreign-queues" env:"LOVAGE_FOREIGN_QUEUES" help:"Queues that Celery declared and serves."`
+	APIKeysFile       string         `name:"api-keys-file" env:"LOVAGE_API_KEYS_FILE" type:"path" help:"File with the API keys, as lovage keys writes it; read again when it changes."`
+	APIKeysRedis      bool           `name:"api-keys-redis" env:"LOVAGE_API_KEYS_REDIS" help:"Ask everybody for one of the API keys that are kept in Redis."`
+	SessionTTL        time.Duration  `name:"session-ttl" env:"LOVAGE_SESSION_TTL" default:"12h" help:"How long a login to the console lasts."`
+	RateLimit         float64        `name:"rate-limit" env:"LOVAGE_RATE_LIMIT" default:"0" help:"How many requests a second each credential may send that has no rate of its own; 0 for any number."`
+	RateBurst         int            `name:"rate-burst" env:"LOVAGE_RATE_BURST" default:"0" help:"How many of them at once; 0 for as many as in a second."`
+	TLSCertFile       string         `name:"tls-cert-file" env:"LOVAGE_TLS_CERT_FILE" type:"path" help:"Certificate (PEM) of the listener, with those between it and its authority; read again when it changes."`
+	TLSKeyFile        string         `name:"tls-key-file" env:"LOVAGE_TLS_KEY_FILE" type:"path" help:"Key (PEM) of the certificate."`
 	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
 	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
 }
@@ -54,7 +66,7 @@ func (c Config) Validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}, {"LOVAGE_MAX_PUBLISH_TIMEOUT", c.MaxPublishTimeout}} {
+	}{{"LOVAGE_RESULT_TTL", c.ResultTTL}, {"LOVAGE_SESSION_TTL", c.SessionTTL}, {"LOVAGE_PUBLISH_TIMEOUT", c.PublishTimeout}, {"LOVAGE_MAX_PUBLISH_TIMEOUT", c.MaxPublishTimeout}} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: must be positive, is %v", d.name, d.value))
 		}
@@ -73,6 +85,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxStreams < 1 || c.MaxStreamsEach < 1 {
 		errs = append(errs, fmt.Errorf("LOVAGE_MAX_STREAMS, LOVAGE_MAX_STREAMS_PER_CALLER: must be at least 1, are %d and %d", c.MaxStreams, c.MaxStreamsEach))
+	}
+	if _, err := access.NewRate(c.RateLimit, c.RateBurst); err != nil {
+		errs = append(errs, fmt.Errorf("LOVAGE_RATE_LIMIT, LOVAGE_RATE_BURST: %w", err))
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		errs = append(errs, errors.New("LOVAGE_TLS_CERT_FILE, LOVAGE_TLS_KEY_FILE: one goes with the other"))
 	}
 	errs = append(errs, c.checkServers(), errors.Join(c.checkDepths()...))
 	for _, q := range c.ForeignQueues {
@@ -113,15 +131,18 @@ func (c Config) checkDepths() (errs []error) {
 // streams leaves connections to those who want an answer.
 func (c Config) streams() int { return max(1, min(c.MaxStreams, c.MaxConnections*3/4)) }
 
+// secured says whether everybody has to show credentials.
+func (c Config) secured() bool { return c.APIKeysFile != "" || c.APIKeysRedis }
+
 // checkListen keeps a gateway without credentials on loopback.
 func (c Config) checkListen() error {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_LISTEN: %w", err)
 	}
-	if ip := net.ParseIP(host); c.InsecureNoAuth || host == "localhost" || (ip != nil && ip.IsLoopback()) {
+	if ip := net.ParseIP(host); c.secured() || c.InsecureNoAuth || host == "localhost" || (ip != nil && ip.IsLoopback()) {
 		return nil
 	}
 	return fmt.Errorf("LOVAGE_LISTEN: %s is reachable from elsewhere and nobody has to show credentials; "+
-		"listen on 127.0.0.1, or set LOVAGE_INSECURE_NO_AUTH=true where something else keeps strangers out", c.Listen)
+		"listen on 127.0.0.1, make API keys (lovage keys create, LOVAGE_API_KEYS_FILE or LOVAGE_API_KEYS_REDIS), or set LOVAGE_INSECURE_NO_AUTH=true where something else keeps strangers out", c.Listen)
 }

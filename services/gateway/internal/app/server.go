@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/services/gateway/internal/api"
 )
 
@@ -26,6 +27,8 @@ const (
 	idleTimeout  = 2 * time.Minute
 	maxHeader    = 32 << 10
 	stopTimeout  = 30 * time.Second
+	// maxStreams is how many requests one connection of HTTP/2 may have open.
+	maxStreams = 250
 	// longestWait is the most that "Prefer: wait" gives a client.
 	longestWait = time.Minute
 )
@@ -35,6 +38,7 @@ type server struct {
 	Config
 	listener *boundedListener
 	api      *api.API
+	login    http.Handler // nil without keys
 	metrics  prometheus.Gatherer
 	log      *zap.Logger
 	// connections are those that are open, draining is set when no client is
@@ -44,8 +48,8 @@ type server struct {
 }
 
 // newServer returns a server that counts its connections in r.
-func newServer(c Config, l net.Listener, a *api.API, r *prometheus.Registry, log *zap.Logger) *server {
-	s := &server{Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a, metrics: r, log: log}
+func newServer(c Config, l net.Listener, a *api.API, login http.Handler, r *prometheus.Registry, log *zap.Logger) *server {
+	s := &server{Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a, login: login, metrics: r, log: log}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "lovage_http_connections", Help: "Connections of clients that are open.",
 	}, func() float64 { return float64(s.connections.Load()) }))
@@ -63,12 +67,22 @@ func (s *server) serve(ctx, behind context.Context) error {
 		WriteTimeout:      readTimeout + publish + longestWait + writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnState:         s.count,
 		ErrorLog:          zap.NewStdLog(s.log.Named("http")),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(s.listener) }()
-	s.log.Info("gateway listens", zap.Stringer("address", s.listener.Addr()))
+	if s.TLSCertFile != "" {
+		cert, err := newCertificate(s.TLSCertFile, s.TLSKeyFile, s.log)
+		if err != nil {
+			return fmt.Errorf("LOVAGE_TLS_CERT_FILE, LOVAGE_TLS_KEY_FILE: %w", err)
+		}
+		srv.TLSConfig = cert.config()
+		go func() { served <- srv.ServeTLS(s.listener, "", "") }()
+	} else {
+		go func() { served <- srv.Serve(s.listener) }()
+	}
+	s.log.Info("gateway listens", zap.Stringer("address", s.listener.Addr()), zap.Bool("tls", s.TLSCertFile != ""))
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
@@ -114,7 +128,7 @@ func (s *server) count(_ net.Conn, state http.ConnState) {
 // handler serves /metrics beside the API. Like the probes it is asked by
 // address and not by name.
 func (s *server) handler() http.Handler {
-	exposed := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
+	exposed := s.api.Guard(api.RouteMetrics, access.Read, promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
 			w.Header().Set("Connection", "close")
@@ -124,8 +138,12 @@ func (s *server) handler() http.Handler {
 			// that they wait for the client.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
-		if r.URL.Path == "/metrics" {
+		if r.URL.Path == api.RouteMetrics {
 			exposed.ServeHTTP(w, r)
+			return
+		}
+		if s.login != nil && (r.URL.Path == api.LoginPath || r.URL.Path == api.LogoutPath) {
+			s.login.ServeHTTP(w, r)
 			return
 		}
 		s.api.ServeHTTP(w, r)

@@ -39,6 +39,10 @@ type Config struct {
 	AMQPKeyFile     string        `name:"amqp-key-file" env:"LOVAGE_AMQP_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	AMQPPassive     bool          `name:"amqp-passive" env:"LOVAGE_AMQP_PASSIVE" help:"Declare nothing in RabbitMQ: everything is there already, and the user may not configure."`
 	RedisURL        string        `name:"redis-url" env:"LOVAGE_REDIS_URL" default:"redis://127.0.0.1:6379/0" help:"Redis."`
+	RedisURLFile    string        `name:"redis-url-file" env:"LOVAGE_REDIS_URL_FILE" type:"path" help:"File with the address of Redis, whose user and password are read at every connect; replaces --redis-url."`
+	RedisCAFile     string        `name:"redis-ca-file" env:"LOVAGE_REDIS_CA_FILE" type:"path" help:"Authorities (PEM) that sign Redis's certificate (rediss://); the system's by default."`
+	RedisCertFile   string        `name:"redis-cert-file" env:"LOVAGE_REDIS_CERT_FILE" type:"path" help:"Client certificate (PEM) for Redis."`
+	RedisKeyFile    string        `name:"redis-key-file" env:"LOVAGE_REDIS_KEY_FILE" type:"path" help:"Key (PEM) of the client certificate."`
 	ResultTTL       time.Duration `name:"result-ttl" env:"LOVAGE_RESULT_TTL" default:"24h" help:"How long a result is kept."`
 	MaxResult       int           `name:"max-result" env:"LOVAGE_MAX_RESULT" default:"67108864" help:"Largest result in bytes of JSON."`
 	CompressAbove   int           `name:"compress-above" env:"LOVAGE_COMPRESS_ABOVE" default:"0" help:"Results of more bytes are stored compressed, which Celery clients do not read; 0 for none."`
@@ -118,7 +122,8 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	registry := service.NewRegistry(spans)
 	w := worker.New(worker.Options{
 		AMQPURL: c.AMQPURL, AMQPURLFile: c.AMQPURLFile, AMQPCAFile: c.AMQPCAFile, AMQPCertFile: c.AMQPCertFile, AMQPKeyFile: c.AMQPKeyFile,
-		Passive: c.AMQPPassive, RedisURL: c.RedisURL, Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
+		Passive: c.AMQPPassive, RedisURL: c.RedisURL, RedisURLFile: c.RedisURLFile, RedisCAFile: c.RedisCAFile, RedisCertFile: c.RedisCertFile, RedisKeyFile: c.RedisKeyFile,
+		Queue: c.Queue, StrictOrder: c.StrictOrder, Concurrency: c.Concurrency,
 		Drain: c.Drain, Lease: c.Lease, ResultTTL: c.ResultTTL, ConsumerTimeout: c.ConsumerTimeout,
 		MaxResult: c.MaxResult, CompressAbove: c.CompressAbove, Middleware: around, Metrics: registry, Log: log.Named("worker"),
 	})

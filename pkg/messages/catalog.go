@@ -46,4 +46,6 @@ type WorkerInfo struct {
 	Held     map[string]int `json:"held"`
 	Started  time.Time      `json:"started"`
 	LastSeen time.Time      `json:"last_seen"`
+	// Totals are what it has done since it started.
+	Totals WorkerTotals `json:"totals"`
 }

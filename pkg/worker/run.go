@@ -114,6 +114,7 @@ type engine struct {
 	slots   *slots
 	held    map[string]*atomic.Int64 // deliveries by queue, written before Run only
 	busy    atomic.Int64
+	totals  totals
 	redisUp atomic.Bool
 
 	mu      sync.Mutex // guards closed, and running's Add against its Wait
@@ -279,7 +280,7 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
-		e.worker.RunAttempt)
+		e.totals.around(e.worker.RunAttempt))
 }
 
 // followPauses takes nothing from the queues that somebody has paused. Before
@@ -357,6 +358,7 @@ func (e *engine) info() messages.WorkerInfo {
 		Name: e.worker.Name(), Host: host, PID: os.Getpid(), Version: version.String(),
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
 		Slots: e.slots.size, Busy: int(e.busy.Load()), Held: held, Started: e.started, LastSeen: time.Now(),
+		Totals: e.totals.read(),
 	}
 }
 

@@ -29,6 +29,10 @@ func (a *API) middleware(router http.Handler) http.Handler {
 	return a.logRequests(h)
 }
 
+// Guard puts in front of a handler beside the API what stands in front of the
+// API: the names of hosts, requests of other origins, panics and the log.
+func (a *API) Guard(h http.Handler) http.Handler { return a.middleware(h) }
+
 func denyCrossOrigin(w http.ResponseWriter, r *http.Request) {
 	newProblem(slugCrossOrigin, "a browser sent this on behalf of another site; call the API from its own origin or from a program").write(w, r)
 }

@@ -186,7 +186,7 @@ func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 		out.body = pendingJSON(r)
 	} else {
 		var err error
-		if out.body, err = encodeJSON(newTask(r)); err != nil {
+		if out.body, err = encodeJSON(wholeTask(r)); err != nil {
 			return nil, err
 		}
 	}

@@ -150,3 +150,14 @@ func (o operations) Take(ctx context.Context, id, token string) (api.StoredOpera
 func (o operations) Save(ctx context.Context, op api.StoredOperation, token string) (bool, error) {
 	return o.store.SaveOperation(ctx, results.Operation(op), token)
 }
+
+// fleet gives the console what its plots are drawn from.
+type fleet struct {
+	*results.Store
+	depth *rabbitmq.Depth
+}
+
+func (f fleet) Ready(queue string) (int, bool) {
+	n, _, known := f.depth.Ready(queue)
+	return n, known
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,7 @@ type server struct {
 	Config
 	listener *boundedListener
 	api      *api.API
+	console  http.Handler
 	metrics  prometheus.Gatherer
 	log      *zap.Logger
 	// connections are those that are open, draining is set when no client is
@@ -44,8 +46,8 @@ type server struct {
 }
 
 // newServer returns a server that counts its connections in r.
-func newServer(c Config, l net.Listener, a *api.API, r *prometheus.Registry, log *zap.Logger) *server {
-	s := &server{Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a, metrics: r, log: log}
+func newServer(c Config, l net.Listener, a *api.API, console http.Handler, r *prometheus.Registry, log *zap.Logger) *server {
+	s := &server{Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a, console: a.Guard(console), metrics: r, log: log}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "lovage_http_connections", Help: "Connections of clients that are open.",
 	}, func() float64 { return float64(s.connections.Load()) }))
@@ -126,6 +128,10 @@ func (s *server) handler() http.Handler {
 		}
 		if r.URL.Path == "/metrics" {
 			exposed.ServeHTTP(w, r)
+			return
+		}
+		if r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/") {
+			s.console.ServeHTTP(w, r)
 			return
 		}
 		s.api.ServeHTTP(w, r)

@@ -1,0 +1,218 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// screenshots is where tests leave what they have seen, for a person to look at.
+const screenshots = "../../.cache/screenshots"
+
+// browser is a tab of a browser that shows the console of a stack. What its pages
+// complain about fails the test, as a breach of their policy does.
+type browser struct {
+	t      testing.TB
+	ctx    context.Context //nolint:containedctx // chromedp keeps its browser there
+	base   string
+	clicks int
+
+	mu         sync.Mutex
+	complaints []string
+	// expected are those that belong to the test.
+	expected *regexp.Regexp
+}
+
+func newBrowser(tb testing.TB, s *stack) *browser {
+	tb.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WSURLReadTimeout(patience))
+	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(tb.Context()), options...)
+	ctx, end := chromedp.NewContext(ctx)
+	b := &browser{t: tb, ctx: ctx, base: s.url}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			b.shot("failed-" + strings.ReplaceAll(tb.Name(), "/", "-"))
+		}
+		_ = chromedp.Cancel(ctx) // it is ended in any case
+		end()
+		stop()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.complaints) > 0 {
+			tb.Errorf("the pages complain: %q", b.complaints)
+		}
+	})
+	require.NoError(tb, chromedp.Listen(ctx, b.listen))
+	b.size(1280, 900)
+	return b
+}
+
+// listen gathers what a developer would see in the browser's console.
+func (b *browser) listen(event any) {
+	complaint := ""
+	switch e := event.(type) {
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			complaint = fmt.Sprint("console: ", e.Args)
+		}
+	case *runtime.EventExceptionThrown:
+		complaint = "exception: " + e.ExceptionDetails.Text
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
+			complaint = "log: " + e.Entry.Text + " " + e.Entry.URL
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if complaint != "" && (b.expected == nil || !b.expected.MatchString(complaint)) {
+		b.complaints = append(b.complaints, complaint)
+	}
+}
+
+func (b *browser) expect(complaints string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expected = regexp.MustCompile(complaints)
+}
+
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	require.NoError(b.t, chromedp.Do(ctx, actions...))
+}
+
+func evaluate[T any](b *browser, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	require.NoError(b.t, err, expression)
+	return v
+}
+
+func (b *browser) open(path string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(b.base + path))
+}
+
+func (b *browser) size(width, height int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(width, height))
+}
+
+// dark makes the browser prefer dark pages, or light ones.
+func (b *browser) dark(is bool) {
+	b.t.Helper()
+	scheme := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: "light"}
+	if is {
+		scheme.Value = "dark"
+	}
+	b.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{scheme}})
+		return err
+	}))
+}
+
+// path is where the browser is.
+func (b *browser) path() string {
+	b.t.Helper()
+	return evaluate[string](b, "location.pathname + location.search")
+}
+
+// text is what the page says at the first element that matches, empty when there
+// is none.
+func (b *browser) text(selector string) string {
+	b.t.Helper()
+	return evaluate[string](b, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
+}
+
+// sees waits until the page says a text.
+func (b *browser) sees(selector, text string) {
+	b.t.Helper()
+	said := ""
+	require.Eventually(b.t, func() bool {
+		said = b.text(selector)
+		return strings.Contains(said, text)
+	}, patience, 50*time.Millisecond, "%s says %q, and not %q", selector, &said, text)
+}
+
+func (b *browser) seesNot(selector, text string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return !strings.Contains(b.text(selector), text) },
+		patience, 50*time.Millisecond, "%s says %q", selector, text)
+}
+
+func (b *browser) at(path string) {
+	b.t.Helper()
+	was := ""
+	require.Eventually(b.t, func() bool {
+		was = b.path()
+		return strings.HasPrefix(was, path)
+	}, patience, 50*time.Millisecond, "at %s, and not %q", path, &was)
+}
+
+// click clicks in the middle of the first element that matches and says a text,
+// with the mouse.
+func (b *browser) click(selector, text string) {
+	b.t.Helper()
+	find := fmt.Sprintf(`(() => {
+		const e = [...document.querySelectorAll(%q)].find((e) => e.innerText.includes(%q));
+		if (!e) return [];
+		e.scrollIntoView({ block: 'nearest' });
+		const r = e.getClientRects()[0];
+		return [r.x + r.width / 2, r.y + r.height / 2];
+	})()`, selector, text)
+	var at []float64
+	require.Eventually(b.t, func() bool {
+		at = evaluate[[]float64](b, find)
+		return len(at) == 2
+	}, patience, 50*time.Millisecond, "there is no %s that says %q", selector, text)
+	b.do(chromedp.MouseClickXY(at[0], at[1]))
+	b.clicks++
+}
+
+// enter types into the field that has the focus, in place of what is there.
+func (b *browser) enter(text string) {
+	b.t.Helper()
+	evaluate[any](b, "document.activeElement.select?.()")
+	b.do(chromedp.KeyEvent(text))
+}
+
+// press presses keys one after the other.
+func (b *browser) press(keys ...string) {
+	b.t.Helper()
+	for _, k := range keys {
+		b.do(chromedp.KeyEvent(k))
+	}
+}
+
+// shot leaves a picture of what is to be seen.
+func (b *browser) shot(name string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Logf("no picture of %s: %v", name, err)
+		return
+	}
+	if err := os.MkdirAll(screenshots, 0o755); err == nil {
+		err = os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644)
+		if err != nil {
+			b.t.Logf("no picture of %s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+// What the pages do beside htmx: they rest while nobody looks, keep what is
+// selected, say when the gateway is away, and follow a task by its stream.
+(() => {
+  'use strict';
+  const offline = document.getElementById('offline');
+  const away = (is) => { offline.hidden = !is; };
+  const shown = new WeakMap();
+
+  // A poll has no event that made it.
+  const poll = (e) => e.detail.requestConfig.verb === 'get' && !e.detail.requestConfig.triggeringEvent;
+
+  const busy = (target) => {
+    const s = document.getSelection();
+    return s.type === 'Range' && target.contains(s.anchorNode);
+  };
+
+  document.addEventListener('htmx:beforeRequest', (e) => {
+    if (poll(e) && document.hidden) e.preventDefault();
+  });
+  document.addEventListener('htmx:beforeSwap', (e) => {
+    const d = e.detail, text = d.xhr.responseText;
+    if (!d.shouldSwap || !poll(e)) return;
+    if (shown.get(d.target) === text || busy(d.target)) d.shouldSwap = false;
+    shown.set(d.target, text);
+  });
+  document.addEventListener('htmx:sendError', () => away(true));
+  document.addEventListener('htmx:timeout', () => away(true));
+  document.addEventListener('htmx:afterOnLoad', () => away(false));
+
+  document.addEventListener('keydown', (e) => {
+    const field = document.querySelector('#filter [type=search]');
+    if (e.key !== '/' || !field || e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) return;
+    e.preventDefault();
+    field.focus();
+  });
+
+  document.querySelector('.top [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+
+  const live = document.querySelector('[data-live]');
+  if (!live || 'final' in live.dataset) return;
+  let source, ended = false;
+  const show = (e) => {
+    if (!busy(live)) htmx.swap(live, e.data, { swapStyle: 'innerHTML' });
+    away(false);
+  };
+  const follow = () => {
+    if (ended || document.hidden || source) return;
+    source = new EventSource(live.dataset.live);
+    source.addEventListener('change', show);
+    source.addEventListener('end', (e) => { ended = true; source.close(); show(e); });
+    source.onerror = () => {
+      // A browser comes again by itself, but not after an answer that is no stream.
+      if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(follow, 2000); }
+    };
+  };
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden && source) { source.close(); source = null; }
+    follow();
+  });
+  follow();
+})();

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -65,7 +66,10 @@ func (b *browser) listen(event any) {
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
-			complaint = fmt.Sprint("console: ", e.Args)
+			complaint = "console:"
+			for _, a := range e.Args {
+				complaint += " " + string(a.Value) + a.Description
+			}
 		}
 	case *runtime.EventExceptionThrown:
 		complaint = "exception: " + e.ExceptionDetails.Text
@@ -189,6 +193,50 @@ func (b *browser) enter(text string) {
 	b.t.Helper()
 	evaluate[any](b, "document.activeElement.select?.()")
 	b.do(chromedp.KeyEvent(text))
+}
+
+// focus is the id of what has the focus.
+func (b *browser) focus() string {
+	b.t.Helper()
+	return evaluate[string](b, "document.activeElement.id")
+}
+
+// tabTo goes to what says a text, as somebody without a mouse does, and sees that
+// it is shown where one is.
+func (b *browser) tabTo(text string) {
+	b.t.Helper()
+	const most = 60
+	for range most {
+		b.press(kb.Tab)
+		if evaluate[string](b, "document.activeElement.innerText ?? ''") == text ||
+			strings.HasPrefix(evaluate[string](b, "document.activeElement.innerText ?? ''"), text+" ") {
+			require.NotEqual(b.t, "none", evaluate[string](b, "getComputedStyle(document.activeElement).outlineStyle"), text)
+			return
+		}
+	}
+	require.FailNow(b.t, "nothing says so", text)
+}
+
+// mark marks the document, so that a reload can be told.
+func (b *browser) mark() {
+	b.t.Helper()
+	evaluate[any](b, "window.marked = true")
+}
+
+func (b *browser) sameDocument() {
+	b.t.Helper()
+	require.True(b.t, evaluate[bool](b, "window.marked === true"), "the page was loaded again")
+}
+
+func (b *browser) visible(selector string) bool {
+	b.t.Helper()
+	return evaluate[bool](b, fmt.Sprintf("(document.querySelector(%q)?.getClientRects().length ?? 0) > 0", selector))
+}
+
+// gone waits until nothing matches.
+func (b *browser) gone(selector string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return !b.visible(selector) }, patience, 50*time.Millisecond, selector)
 }
 
 // press presses keys one after the other.

@@ -170,7 +170,7 @@ func (s submission) problem(err error) error {
 func pendingRecord(t *messages.Task) *messages.Result {
 	return &messages.Result{
 		TaskID: t.ID, State: messages.Pending, Name: t.Name, Args: t.Args, Kwargs: t.Kwargs, Queue: t.Queue,
-		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires,
+		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires, Attempts: t.Attempts,
 	}
 }
 

@@ -18,11 +18,13 @@ type task struct {
 	Worker *string        `json:"worker" doc:"Worker of the present or last attempt."`
 	Queue  *string        `json:"queue" doc:"Work queue."`
 	// Args and Kwargs are shown of one task, and not in a list.
-	Args     json.RawMessage `json:"args,omitempty" doc:"Positional arguments; of a task that is read by its id."`
-	Kwargs   json.RawMessage `json:"kwargs,omitempty" doc:"The input; of a task that is read by its id."`
-	Retries  int             `json:"retries" doc:"Attempts before this one."`
-	Run      int             `json:"run" doc:"How often the task was sent again by hand."`
-	Progress *progress       `json:"progress" doc:"How far a running task has come."`
+	Args    json.RawMessage `json:"args,omitempty" doc:"Positional arguments; of a task that is read by its id."`
+	Kwargs  json.RawMessage `json:"kwargs,omitempty" doc:"The input; of a task that is read by its id."`
+	Retries int             `json:"retries" doc:"Attempts before this one."`
+	// Attempts are bounded by package messages.
+	Attempts []messages.PastAttempt `json:"attempts,omitempty" doc:"Attempts that have ended before the present or last one, the ten newest; of a task that is read by its id."`
+	Run      int                    `json:"run" doc:"How often the task was sent again by hand."`
+	Progress *progress              `json:"progress" doc:"How far a running task has come."`
 	// Result is null as well when the handler returned nothing.
 	Result        json.RawMessage `json:"result" doc:"What the handler returned, in state SUCCESS; null otherwise."`
 	ResultOmitted bool            `json:"result_omitted,omitempty" doc:"In a list: the result is too long, GET the task for it."`
@@ -75,10 +77,11 @@ func newTask(r *messages.Result) *task {
 	return t
 }
 
-// wholeTask shows a record with the input of its task.
+// wholeTask shows a record with the input of its task and what it remembers of
+// its attempts.
 func wholeTask(r *messages.Result) *task {
 	t := newTask(r)
-	t.Args, t.Kwargs = r.Args, r.Kwargs
+	t.Args, t.Kwargs, t.Attempts = r.Args, r.Kwargs, r.Attempts
 	return t
 }
 

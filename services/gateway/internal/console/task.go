@@ -77,7 +77,7 @@ func steps(t *client.Task) []step {
 		}
 		out = append(out, s)
 	}
-	if !t.DateStarted.IsZero() && t.State != client.Pending {
+	if !t.DateStarted.IsZero() && t.State != client.Pending && t.State != client.Retrying {
 		out = append(out, latest(t))
 	}
 	switch {
@@ -96,9 +96,6 @@ func latest(t *client.Task) step {
 	s := step{
 		At: t.DateStarted, Until: t.DateDone, Worker: t.Worker, Tone: tone(t.State),
 		Title: attemptTitle(t.Run, t.Retries+1) + " " + word(t.State), Detail: errorText(t.Error),
-	}
-	if t.State == client.Retrying {
-		s.Title = attemptTitle(t.Run, t.Retries+1) + " failed"
 	}
 	if t.Error != nil {
 		s.Stack = t.Error.Traceback

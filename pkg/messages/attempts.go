@@ -2,6 +2,7 @@ package messages
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,7 @@ type PastAttempt struct {
 func Remember(past []PastAttempt, a PastAttempt) []PastAttempt {
 	a.Error = clip(a.Error, longestAttempt)
 	past = past[max(0, len(past)-mostAttempts+1):]
-	return append(past[:len(past):len(past)], a)
+	return append(slices.Clip(past), a)
 }
 
 // PastAttempt is the attempt that the record is about, as the next one remembers

@@ -161,7 +161,9 @@ func fill(fields []field, input json.RawMessage) bool {
 		fields[i].Value = ""
 		if given {
 			fields[i].Value = fields[i].text(value)
-			if again, _, err := fields[i].encode(); err != "" || !same(again, value) {
+			again, _, err := fields[i].encode()
+			// A browser sends other ends of lines than were given.
+			if err != "" || !same(again, value) || strings.Contains(fields[i].Value, "\r") || len(fields[i].Choices) > 0 && !slices.Contains(fields[i].Choices, fields[i].Value) {
 				return false
 			}
 		}
@@ -222,7 +224,7 @@ func (f field) encode() (value json.RawMessage, given bool, fault string) {
 			}
 		}
 	case "whole":
-		if _, err := strconv.ParseInt(entered, 10, 64); err != nil {
+		if _, err := strconv.ParseInt(entered, 10, 64); err != nil || !json.Valid([]byte(entered)) {
 			return nil, false, "must be a whole number"
 		}
 		return json.RawMessage(entered), true, ""

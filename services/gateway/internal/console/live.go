@@ -98,8 +98,13 @@ func (c *Console) event(id string, t *client.Task) string {
 	if t.State.Final() {
 		name = "end"
 	}
-	return fmt.Sprintf("event: %s\ndata: %s\n\n", name, strings.ReplaceAll(body.String(), "\n", "\ndata: "))
+	return fmt.Sprintf("event: %s\ndata: %s\n\n", name, lines.Replace(body.String()))
 }
+
+// lines continues an event after each line. A carriage return ends one as well.
+//
+//nolint:gochecknoglobals // a table
+var lines = strings.NewReplacer("\r\n", "\ndata: ", "\n", "\ndata: ", "\r", "\ndata: ")
 
 type stream struct {
 	w http.ResponseWriter

@@ -18,7 +18,13 @@
     if (poll(e) && document.hidden) e.preventDefault();
   });
   document.addEventListener('htmx:beforeSwap', (e) => {
-    const d = e.detail, text = d.xhr.responseText;
+    const d = e.detail, text = d.xhr.responseText, from = d.xhr.responseURL;
+    // Whoever has no session any more is sent to another page, or told so.
+    if (d.xhr.status === 401 || from && !new URL(from).pathname.startsWith('/console')) {
+      d.shouldSwap = false;
+      location.reload();
+      return;
+    }
     if (!d.shouldSwap || !poll(e)) return;
     if (shown.get(d.target) === text || busy(d.target)) d.shouldSwap = false;
     shown.set(d.target, text);

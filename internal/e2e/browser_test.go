@@ -98,14 +98,23 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	require.NoError(b.t, chromedp.Do(ctx, actions...))
 }
 
+// evaluate asks the page. A page that is just being left is asked again.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	require.NoError(b.t, err, expression)
-	return v
+	for {
+		v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+		if err != nil && ctx.Err() == nil && leaving.MatchString(err.Error()) {
+			continue
+		}
+		require.NoError(b.t, err, expression)
+		return v
+	}
 }
+
+//nolint:gochecknoglobals // a table
+var leaving = regexp.MustCompile("navigated or closed|Cannot find context|context was destroyed")
 
 func (b *browser) open(path string) {
 	b.t.Helper()
@@ -146,26 +155,42 @@ func (b *browser) text(selector string) string {
 // sees waits until the page says a text.
 func (b *browser) sees(selector, text string) {
 	b.t.Helper()
-	said := ""
-	require.Eventually(b.t, func() bool {
-		said = b.text(selector)
-		return strings.Contains(said, text)
-	}, patience, 50*time.Millisecond, "%s says %q, and not %q", selector, &said, text)
+	b.until(func() (bool, string) {
+		said := b.text(selector)
+		return strings.Contains(said, text), fmt.Sprintf("%s says %q, and not %q", selector, said, text)
+	})
 }
 
 func (b *browser) seesNot(selector, text string) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return !strings.Contains(b.text(selector), text) },
-		patience, 50*time.Millisecond, "%s says %q", selector, text)
+	b.until(func() (bool, string) {
+		said := b.text(selector)
+		return !strings.Contains(said, text), fmt.Sprintf("%s says %q", selector, said)
+	})
 }
 
 func (b *browser) at(path string) {
 	b.t.Helper()
-	was := ""
-	require.Eventually(b.t, func() bool {
-		was = b.path()
-		return strings.HasPrefix(was, path)
-	}, patience, 50*time.Millisecond, "at %s, and not %q", path, &was)
+	b.until(func() (bool, string) {
+		is := b.path()
+		return strings.HasPrefix(is, path), fmt.Sprintf("at %s, and not at %s", is, path)
+	})
+}
+
+// until waits for a condition, which says what is instead.
+func (b *browser) until(condition func() (bool, string)) {
+	b.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		is, instead := condition()
+		if is {
+			return
+		}
+		if time.Now().After(end) {
+			require.FailNow(b.t, instead)
+		}
+	}
 }
 
 // click clicks in the middle of the first element that matches and says a text,

@@ -306,7 +306,7 @@ func TestConsoleSaysWhatIsAway(t *testing.T) {
 	b.seesNot("#banner", "Redis")
 	b.sees("#live", "No task yet")
 
-	b.expect("ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|htmx:sendError")
+	b.expect("ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|htmx:(sendError|afterRequest)")
 	require.False(t, b.visible("#offline"))
 	g.signal(syscall.SIGTERM)
 	require.Equal(t, 0, g.exit())

@@ -9,9 +9,14 @@
   // A poll has no event that made it.
   const poll = (e) => e.detail.requestConfig.verb === 'get' && !e.detail.requestConfig.triggeringEvent;
 
+  // What is selected, and what a mouse is pressed on, is not taken away: a click
+  // needs to end where it began.
+  let pressed = 0;
+  document.addEventListener('pointerdown', () => { pressed = Date.now(); });
+  document.addEventListener('pointerup', () => setTimeout(() => { pressed = 0; }));
   const busy = (target) => {
     const s = document.getSelection();
-    return s.type === 'Range' && target.contains(s.anchorNode);
+    return Date.now() - pressed < 1500 || s.type === 'Range' && target.contains(s.anchorNode);
   };
 
   document.addEventListener('htmx:beforeRequest', (e) => {
@@ -25,9 +30,9 @@
       location.reload();
       return;
     }
-    if (!d.shouldSwap || !poll(e)) return;
-    if (shown.get(d.target) === text || busy(d.target)) d.shouldSwap = false;
-    shown.set(d.target, text);
+    if (!d.shouldSwap) return;
+    if (busy(d.target) || poll(e) && shown.get(d.target) === text) d.shouldSwap = false;
+    else shown.set(d.target, text);
   });
   document.addEventListener('htmx:sendError', () => away(true));
   document.addEventListener('htmx:timeout', () => away(true));
@@ -44,16 +49,24 @@
 
   const live = document.querySelector('[data-live]');
   if (!live || 'final' in live.dataset) return;
-  let source, ended = false;
-  const show = (e) => {
-    if (!busy(live)) htmx.swap(live, e.data, { swapStyle: 'innerHTML' });
+  let source, ended = false, next = null;
+  const show = () => {
+    if (next !== null && busy(live)) setTimeout(show, 200);
+    else if (next !== null) {
+      htmx.swap(live, next, { swapStyle: 'innerHTML' });
+      next = null;
+    }
+  };
+  const take = (e) => {
+    next = e.data;
+    show();
     away(false);
   };
   const follow = () => {
     if (ended || document.hidden || source) return;
     source = new EventSource(live.dataset.live);
-    source.addEventListener('change', show);
-    source.addEventListener('end', (e) => { ended = true; source.close(); show(e); });
+    source.addEventListener('change', take);
+    source.addEventListener('end', (e) => { ended = true; source.close(); take(e); });
     source.onerror = () => {
       // A browser comes again by itself, but not after an answer that is no stream.
       if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(follow, 2000); }

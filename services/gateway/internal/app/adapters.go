@@ -151,13 +151,13 @@ func (o operations) Save(ctx context.Context, op api.StoredOperation, token stri
 	return o.store.SaveOperation(ctx, results.Operation(op), token)
 }
 
-// fleet gives the console what its plots are drawn from.
-type fleet struct {
+// vitals give the console what its plots are drawn from.
+type vitals struct {
 	*results.Store
 	depth *rabbitmq.Depth
 }
 
-func (f fleet) Ready(queue string) (int, bool) {
-	n, _, known := f.depth.Ready(queue)
+func (v vitals) Ready(queue string) (int, bool) {
+	n, _, known := v.depth.Ready(queue)
 	return n, known
 }

@@ -13,7 +13,7 @@ func (p *Processor) base(t *task, s messages.State) *messages.Result {
 	return &messages.Result{
 		TaskID: t.ID, State: s, Name: t.Name, Args: t.Args, Kwargs: t.Kwargs,
 		GroupID: t.Group, ParentID: t.ParentID, RootID: t.RootID,
-		Worker: p.opts.Worker, Retries: t.Retries, Run: t.Run, Queue: t.Queue,
+		Worker: p.opts.Worker, Retries: t.Retries, Run: t.Run, Attempts: t.Attempts, Queue: t.Queue,
 		DateCreated: created(t), DateStarted: t.started, ETA: t.ETA, Expires: t.Expires,
 	}
 }
@@ -27,7 +27,9 @@ func (p *Processor) record(t *task, o Outcome) *messages.Result {
 	}
 	switch {
 	case o.State == messages.Retry:
-		r.NextAttempt = time.Now().Add(o.RetryIn)
+		now := time.Now()
+		r.NextAttempt = now.Add(o.RetryIn)
+		r.Attempts = messages.Remember(t.Attempts, r.PastAttempt(now))
 	case o.State.Final():
 		r.DateDone = time.Now()
 	}

@@ -59,7 +59,7 @@ func (p *Processor) succeed(ctx context.Context, t *task, next messages.Next, r 
 	again := *t.Task
 	again.Retries++
 	if r != nil {
-		again.ETA = r.NextAttempt
+		again.ETA, again.Attempts = r.NextAttempt, r.Attempts
 	}
 	m, err := messages.Encode(&again)
 	if err != nil {

@@ -35,8 +35,14 @@ type Task struct {
 	Queue string `json:"queue,omitempty"`
 	// Worker has or had the present or last attempt.
 	Worker string `json:"worker,omitempty"`
+	// Args and Kwargs are the input, in a task that was read by its id.
+	Args   json.RawMessage `json:"args,omitempty"`
+	Kwargs json.RawMessage `json:"kwargs,omitempty"`
 	// Retries counts the attempts before this one.
 	Retries int `json:"retries"`
+	// Attempts are those before the present or last one, the oldest first, as
+	// far as they are remembered.
+	Attempts []Attempt `json:"attempts,omitempty"`
 	// Run counts how often the task was sent again by hand.
 	Run      int       `json:"run"`
 	Progress *Progress `json:"progress,omitempty"`
@@ -58,6 +64,19 @@ type Task struct {
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	ETA         time.Time `json:"eta,omitzero"`
 	Expires     time.Time `json:"expires,omitzero"`
+}
+
+// Attempt is one that has ended.
+type Attempt struct {
+	// Run and Attempt number it: attempts count from 1 in each run.
+	Run     int    `json:"run"`
+	Attempt int    `json:"attempt"`
+	State   State  `json:"state"`
+	Worker  string `json:"worker,omitempty"`
+	// Error is type and text, cut at 200 bytes.
+	Error   string    `json:"error,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
 }
 
 // Progress is how far a task has come. Total is 0 when it has not said.

@@ -39,6 +39,16 @@ type Worker struct {
 	Goroutines int       `json:"goroutines"`
 	Started    time.Time `json:"started"`
 	LastSeen   time.Time `json:"last_seen"`
+	// Totals are what it has done since it started.
+	Totals WorkerTotals `json:"totals"`
+}
+
+// WorkerTotals count attempts by how they ended.
+type WorkerTotals struct {
+	Succeeded int64 `json:"succeeded"`
+	Failed    int64 `json:"failed"`
+	Retried   int64 `json:"retried"`
+	Revoked   int64 `json:"revoked"`
 }
 
 // RunningTask is a task that a worker runs.

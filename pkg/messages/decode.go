@@ -236,6 +236,7 @@ func (d *decoder) headers(t *Task) error {
 	t.StampedHeaders, t.Stamps = r.strings("stamped_headers"), r.jsonTable("stamps")
 	t.TraceParent, t.TraceState = r.info("traceparent"), r.info("tracestate")
 	t.Queue, t.Created = r.str(headerQueue), r.time(headerCreated)
+	t.Attempts = decodeAttempts([]byte(r.info(headerAttempts)))
 	t.Headers = r.others()
 	if r.err != nil {
 		return fault("a header is not valid", r.err)

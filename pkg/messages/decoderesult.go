@@ -55,7 +55,7 @@ type properties struct {
 	status, value, traceback, children, dateDone, groupID, parentID []byte
 	name, args, kwargs, worker, retries, queue                      []byte
 	rootID, run, progress, dateCreated, dateStarted, nextAttempt    []byte
-	eta, expires, taskID, deadReason, encoding, size                []byte
+	eta, expires, taskID, deadReason, encoding, size, attempts      []byte
 }
 
 func readProperties(raw []byte) *properties {
@@ -101,6 +101,8 @@ func (p *properties) slot(name string) *[]byte {
 		return &p.rootID
 	case "run":
 		return &p.run
+	case "attempts":
+		return &p.attempts
 	case "progress":
 		return &p.progress
 	case "dead_reason":
@@ -128,7 +130,7 @@ func (p *properties) slot(name string) *[]byte {
 func (p *properties) result() *Result {
 	out := &Result{
 		TaskID: str(p.taskID), State: State(str(p.status)), Children: fullList(p.children),
-		GroupID: str(p.groupID), ParentID: str(p.parentID), RootID: str(p.rootID), Run: whole(p.run),
+		GroupID: str(p.groupID), ParentID: str(p.parentID), RootID: str(p.rootID), Run: whole(p.run), Attempts: decodeAttempts(p.attempts),
 		DateCreated: lenientTime(str(p.dateCreated)), DateStarted: lenientTime(str(p.dateStarted)),
 		NextAttempt: lenientTime(str(p.nextAttempt)), ETA: lenientTime(str(p.eta)),
 		Expires: lenientTime(str(p.expires)),

@@ -118,6 +118,7 @@ func encodeOwnHeaders(t *Task, h map[string]any) {
 	for _, own := range [...]struct{ name, value string }{
 		{headerQueue, t.Queue},
 		{headerCreated, formatTime(t.Created)},
+		{headerAttempts, encodeAttempts(t.Attempts)},
 		{"traceparent", t.TraceParent},
 		{"tracestate", t.TraceState},
 	} {

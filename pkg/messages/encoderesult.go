@@ -34,6 +34,7 @@ type resultRecord struct {
 	*resultExtended
 	RootID      string        `json:"root_id,omitempty"`
 	Run         int           `json:"run,omitempty"`
+	Attempts    []PastAttempt `json:"attempts,omitempty"`
 	Progress    *ProgressInfo `json:"progress,omitempty"`
 	DeadReason  Reason        `json:"dead_reason,omitempty"`
 	DateCreated string        `json:"date_created,omitempty"`
@@ -109,7 +110,7 @@ func newResultRecord(r *Result) (*resultRecord, error) {
 	}
 	record := &resultRecord{
 		Status: r.State, Result: result, Children: orDefault(r.Children, "[]"),
-		GroupID: r.GroupID, ParentID: r.ParentID, RootID: r.RootID, Run: r.Run, Progress: r.Progress,
+		GroupID: r.GroupID, ParentID: r.ParentID, RootID: r.RootID, Run: r.Run, Attempts: r.Attempts, Progress: r.Progress,
 		DeadReason:  r.Reason,
 		DateCreated: formatTime(r.DateCreated), DateStarted: formatTime(r.DateStarted),
 		NextAttempt: formatTime(r.NextAttempt), ETA: formatTime(r.ETA), Expires: formatTime(r.Expires),

@@ -23,6 +23,7 @@ const (
 	headerQueue      = "lovage_queue"
 	headerCreated    = "lovage_created"
 	headerRetention  = "lovage_retention"
+	headerAttempts   = "lovage_attempts"
 )
 
 // brokerHeader reports whether a broker or a broker's extension acts on this

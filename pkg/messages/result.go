@@ -40,6 +40,9 @@ type Result struct {
 	Queue    string
 	// Run is [Task].Run.
 	Run int
+	// Attempts are those that have ended before the present or last one; that of
+	// a RETRY is among them. Written as "attempts".
+	Attempts []PastAttempt
 
 	DateCreated time.Time
 	DateStarted time.Time

@@ -27,6 +27,9 @@ type Task struct {
 	// Run counts redrives: 0 at first, raised by one each time the task is
 	// sent again by hand. Our header "lovage_run".
 	Run int
+	// Attempts are those before this one, the oldest first, as far as they are
+	// remembered. Our header "lovage_attempts", JSON.
+	Attempts []PastAttempt
 	// MaxRetries overrides the limit of the handler when it is not nil. Our
 	// header "lovage_max_retries".
 	MaxRetries *int

@@ -29,6 +29,8 @@ type WorkerInfo struct {
 	Goroutines int       `json:"goroutines"`
 	Started    time.Time `json:"started"`
 	LastSeen   time.Time `json:"last_seen"`
+	// Totals are what it has done since it started.
+	Totals WorkerTotals `json:"totals"`
 }
 
 // RunningTask is a task that a worker runs.

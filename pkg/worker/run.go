@@ -121,6 +121,7 @@ type engine struct {
 	slots   *slots
 	held    map[string]*atomic.Int64 // deliveries by queue, written before Run only
 	busy    atomic.Int64
+	totals  totals
 	redisUp atomic.Bool
 
 	runs      *runs
@@ -307,7 +308,7 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
-		e.attempt)
+		e.totals.around(e.attempt))
 }
 
 // attempt is [Worker.RunAttempt], with a note of what runs.
@@ -392,7 +393,7 @@ func (e *engine) info() messages.WorkerInfo {
 		Queues: e.worker.Queues(), Tasks: e.worker.Tasks(),
 		Slots: e.slots.capacity(), Busy: int(e.busy.Load()), Held: held, Started: e.started, LastSeen: time.Now(),
 		Running: e.runs.longest(runningTold), Abandoned: int(e.worker.Abandoned()), Stopping: e.stopping(),
-		Memory: memory(), Goroutines: runtime.NumGoroutine(),
+		Memory: memory(), Goroutines: runtime.NumGoroutine(), Totals: e.totals.read(),
 	}
 }
 

@@ -29,12 +29,13 @@ func serverDependencies() []dependency {
 
 // testDependencies are what the tests need beyond that: Celery as the other side
 // of the wire, for the Python of the distribution, a C compiler for the race
-// detector, and promtool for the alert rules.
+// detector, promtool for the alert rules, and a browser for the console.
 func testDependencies() []dependency {
 	return []dependency{
 		{[]string{"python3-celery", "python3-redis"}, succeeds("/usr/bin/python3", "-c", "import celery, redis")},
 		{[]string{"gcc", "libc6-dev"}, succeeds("gcc", "--version")},
 		{[]string{"prometheus"}, succeeds("promtool", "--version")},
+		{[]string{"chromium"}, browserInstalled},
 	}
 }
 
@@ -49,6 +50,16 @@ func benchDependencies() []dependency {
 		{[]string{"python3-uvloop", "python3-httptools"}, succeeds("/usr/bin/python3", "-c", "import uvloop, httptools")},
 		{[]string{"postgresql"}, postgresInstalled},
 	}
+}
+
+// browserInstalled looks for the names that chromedp looks for.
+func browserInstalled(context.Context) bool {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if _, err := exec.LookPath(name); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func postgresInstalled(context.Context) bool {

@@ -83,7 +83,7 @@ func (a *API) getSoon(ctx context.Context, id string) (*messages.Result, error) 
 }
 
 func taskReply(r *messages.Result, have []string, wait time.Duration) (*reply, error) {
-	out, err := jsonReply(http.StatusOK, newTask(r))
+	out, err := jsonReply(http.StatusOK, wholeTask(r))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func taskReply(r *messages.Result, have []string, wait time.Duration) (*reply, e
 
 // matches reports whether the client has this very record.
 func matches(have []string, r *messages.Result) bool {
-	body, err := encodeJSON(newTask(r))
+	body, err := encodeJSON(wholeTask(r))
 	return err == nil && matchesTag(have, etag(body))
 }
 

@@ -281,6 +281,10 @@ func (a *API) redrive(ctx context.Context, queue string, m *messages.Message, in
 		return Keep, nil //nolint:nilerr // it is an answer
 	}
 	t.Queue = queue
+	dead, _ := messages.DecodeDeadLetter(m) // it is one
+	t.Attempts = messages.Remember(t.Attempts, messages.PastAttempt{
+		Run: t.Run, Number: dead.Attempts, State: messages.Failure, Worker: dead.Worker, Error: dead.Error, Ended: dead.LastTime,
+	})
 	if input != nil {
 		t.Args, t.Kwargs, t.ArgsRepr, t.KwargsRepr = nil, input, "", ""
 	}
@@ -352,6 +356,10 @@ func (a *API) retryTask(ctx context.Context, c *call) (*reply, error) {
 	t := &messages.Task{
 		ID: r.TaskID, Name: r.Name, Args: r.Args, Kwargs: r.Kwargs, Queue: r.Queue, Run: r.Run, Created: r.DateCreated,
 		ParentID: r.ParentID, RootID: r.RootID, Group: r.GroupID, Origin: a.origin,
+		Attempts: r.Attempts,
+	}
+	if !r.DateStarted.IsZero() {
+		t.Attempts = messages.Remember(t.Attempts, r.PastAttempt(r.DateDone))
 	}
 	t.TraceParent, t.TraceState = c.trace(ctx) // the record does not know the first one
 	state, err := a.restart(ctx, t)

@@ -177,7 +177,7 @@ func (s submission) problem(err error) error {
 func pendingRecord(t *messages.Task) *messages.Result {
 	return &messages.Result{
 		TaskID: t.ID, State: messages.Pending, Name: t.Name, Args: t.Args, Kwargs: t.Kwargs, Queue: t.Queue,
-		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires,
+		DateCreated: t.Created, ETA: t.ETA, Expires: t.Expires, Attempts: t.Attempts,
 	}
 }
 
@@ -213,7 +213,7 @@ func submitted(r *messages.Result, wait time.Duration) (*reply, error) {
 		out.body = pendingJSON(r)
 	} else {
 		var err error
-		if out.body, err = encodeJSON(newTask(r)); err != nil {
+		if out.body, err = encodeJSON(wholeTask(r)); err != nil {
 			return nil, err
 		}
 	}

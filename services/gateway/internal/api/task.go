@@ -12,14 +12,19 @@ import (
 
 // task is a task as clients see it. Fields are added, never renamed or reused.
 type task struct {
-	TaskID   string         `json:"task_id" doc:"Id of the task for its whole life." example:"0198c6a2-5c1e-7d3a-9b1f-2f4c8e1d7a90"`
-	State    messages.State `json:"state" doc:"PENDING, RECEIVED, STARTED, PROGRESS, RETRY, SUCCESS, FAILURE or REVOKED; the last three are final. A Celery task may have states of its own." example:"PROGRESS"`
-	Name     *string        `json:"name" doc:"Kind of the task, null when the record does not say."`
-	Worker   *string        `json:"worker" doc:"Worker of the present or last attempt."`
-	Queue    *string        `json:"queue" doc:"Work queue."`
-	Retries  int            `json:"retries" doc:"Attempts before this one."`
-	Run      int            `json:"run" doc:"How often the task was sent again by hand."`
-	Progress *progress      `json:"progress" doc:"How far a running task has come."`
+	TaskID string         `json:"task_id" doc:"Id of the task for its whole life." example:"0198c6a2-5c1e-7d3a-9b1f-2f4c8e1d7a90"`
+	State  messages.State `json:"state" doc:"PENDING, RECEIVED, STARTED, PROGRESS, RETRY, SUCCESS, FAILURE or REVOKED; the last three are final. A Celery task may have states of its own." example:"PROGRESS"`
+	Name   *string        `json:"name" doc:"Kind of the task, null when the record does not say."`
+	Worker *string        `json:"worker" doc:"Worker of the present or last attempt."`
+	Queue  *string        `json:"queue" doc:"Work queue."`
+	// Args and Kwargs are shown of one task, and not in a list.
+	Args    json.RawMessage `json:"args,omitempty" doc:"Positional arguments; of a task that is read by its id."`
+	Kwargs  json.RawMessage `json:"kwargs,omitempty" doc:"The input; of a task that is read by its id."`
+	Retries int             `json:"retries" doc:"Attempts before this one."`
+	// Attempts are bounded by package messages.
+	Attempts []messages.PastAttempt `json:"attempts,omitempty" doc:"Attempts that have ended before the present or last one, the ten newest; of a task that is read by its id."`
+	Run      int                    `json:"run" doc:"How often the task was sent again by hand."`
+	Progress *progress              `json:"progress" doc:"How far a running task has come."`
 	// Result is null as well when the handler returned nothing.
 	Result        json.RawMessage `json:"result" doc:"What the handler returned, in state SUCCESS; null otherwise."`
 	ResultOmitted bool            `json:"result_omitted,omitempty" doc:"In a list: the result is too long, GET the task for it."`
@@ -69,6 +74,14 @@ func newTask(r *messages.Result) *task {
 	if e := r.Error; e != nil {
 		t.Error = &taskError{Type: e.Type, Message: e.Message, Module: e.Module, Args: e.Args, Traceback: e.Traceback}
 	}
+	return t
+}
+
+// wholeTask shows a record with the input of its task and what it remembers of
+// its attempts.
+func wholeTask(r *messages.Result) *task {
+	t := newTask(r)
+	t.Args, t.Kwargs, t.Attempts = r.Args, r.Kwargs, r.Attempts
 	return t
 }
 

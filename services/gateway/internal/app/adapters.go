@@ -200,3 +200,14 @@ func eventsError(err error) error {
 	}
 	return err
 }
+
+// vitals give the console what its plots are drawn from.
+type vitals struct {
+	*results.Store
+	depth *rabbitmq.Depth
+}
+
+func (v vitals) Ready(queue string) (int, bool) {
+	n, _, known := v.depth.Ready(queue)
+	return n, known
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
 	"github.com/lovage-mq/lovage/services/gateway/internal/api"
+	"github.com/lovage-mq/lovage/services/gateway/internal/console"
 )
 
 const (
@@ -103,6 +104,11 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return err
 	}
 
+	pages, err := console.New(console.Options{API: a, Fleet: vitals{store, depth}, Log: log.Named("console")})
+	if err != nil {
+		return err
+	}
+
 	// Everything behind the API outlives it: requests in flight still need it.
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -116,10 +122,11 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return clerk.run(behind) })
 	g.Go(func() error { return a.Run(behind) })
 	g.Go(func() error { return door.run(behind) })
+	g.Go(func() error { return pages.Run(behind) })
 	g.Go(func() error { return warn(behind, store, log) })
 	g.Go(func() error {
 		defer stop()
-		return newServer(c, listener, a, door.pages(a), registry, log).serve(ctx, behind)
+		return newServer(c, listener, a, door.pages(a), pages, registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
 }

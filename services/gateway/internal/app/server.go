@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type server struct {
 	listener *boundedListener
 	api      *api.API
 	login    http.Handler // nil without keys
+	console  http.Handler
 	metrics  prometheus.Gatherer
 	log      *zap.Logger
 	// connections are those that are open, draining is set when no client is
@@ -48,8 +50,11 @@ type server struct {
 }
 
 // newServer returns a server that counts its connections in r.
-func newServer(c Config, l net.Listener, a *api.API, login http.Handler, r *prometheus.Registry, log *zap.Logger) *server {
-	s := &server{Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a, login: login, metrics: r, log: log}
+func newServer(c Config, l net.Listener, a *api.API, login, console http.Handler, r *prometheus.Registry, log *zap.Logger) *server {
+	s := &server{
+		Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a,
+		login: login, console: a.Guard("/console", access.Read, console), metrics: r, log: log,
+	}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "lovage_http_connections", Help: "Connections of clients that are open.",
 	}, func() float64 { return float64(s.connections.Load()) }))
@@ -144,6 +149,10 @@ func (s *server) handler() http.Handler {
 		}
 		if s.login != nil && (r.URL.Path == api.LoginPath || r.URL.Path == api.LogoutPath) {
 			s.login.ServeHTTP(w, r)
+			return
+		}
+		if r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/") {
+			s.console.ServeHTTP(w, r)
 			return
 		}
 		s.api.ServeHTTP(w, r)

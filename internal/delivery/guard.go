@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,17 +43,28 @@ func (p *Processor) guard(ctx context.Context, t *task) (stop func()) {
 }
 
 // after calls fn some time from now, unless stop is called before. stop ends the
-// context of a call under way and waits for it.
+// context of a call under way and waits for it. Hardly any attempt takes so long,
+// so the context is made when it does.
 func after(ctx context.Context, d time.Duration, fn func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	called := make(chan struct{})
+	stopped, called := make(chan struct{}), make(chan struct{})
 	timer := time.AfterFunc(d, func() {
 		defer close(called)
+		ctx, cancel := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			select {
+			case <-stopped:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
 		fn(ctx)
+		cancel()
+		watch.Wait()
 	})
 	return func() {
-		cancel()
 		if !timer.Stop() {
+			close(stopped)
 			<-called
 		}
 	}

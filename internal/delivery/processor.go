@@ -293,10 +293,8 @@ func (p *Processor) begin(ctx context.Context, t *task) error {
 func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 	due := &messages.Result{ETA: t.ETA, Expires: t.Expires}
 	err := p.insist(work, t.delivery.Acker.Gone(), t.log, "claim", func() error {
-		try, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
-		defer cancel()
 		var err error
-		t.claim, err = p.opts.Store.Claim(try, t.Attempt(), t.token, due)
+		t.claim, err = p.opts.Store.Claim(context.WithoutCancel(work), t.Attempt(), t.token, due)
 		return err
 	})
 	if err != nil {

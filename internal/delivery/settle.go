@@ -13,9 +13,6 @@ import (
 	"github.com/lovage-mq/lovage/pkg/results"
 )
 
-// storeTimeout bounds one call of the store.
-const storeTimeout = 2 * time.Second
-
 // redelivered handles a delivery that is not to be run: what is left of an
 // earlier one is finished, and a live owner is waited for by a copy. Acking
 // outright would lose the task if the owner has lost its own delivery and
@@ -118,9 +115,7 @@ func (p *Processor) publishCopy(ctx context.Context, t *task, delay func() time.
 // after o.RetryIn. The lease goes first, else whoever gets the message next
 // finds it busy for a whole lease; when the store is away, so be it.
 func (p *Processor) giveBack(ctx context.Context, t *task, o Outcome) {
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	if err := p.opts.Store.Release(try, t.Attempt(), t.token); err != nil {
+	if err := p.opts.Store.Release(context.WithoutCancel(ctx), t.Attempt(), t.token); err != nil {
 		t.log.Warn("lease not released", zap.Error(err))
 	}
 	if o.RetryIn > 0 {
@@ -152,13 +147,11 @@ func (p *Processor) requeue(t *task) {
 	}
 }
 
-// persist calls the store until it answers or ctx ends. Each call has a
-// deadline of its own: the end of ctx ends the waiting, not a call under way.
+// persist calls the store until it answers or ctx ends. The store bounds each
+// call: the end of ctx ends the waiting, not a call under way.
 func (p *Processor) persist(ctx context.Context, log *zap.Logger, what string, fn func(context.Context) error) error {
 	return p.insist(ctx, nil, log, what, func() error {
-		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		return fn(try)
+		return fn(context.WithoutCancel(ctx))
 	})
 }
 

@@ -35,20 +35,21 @@ type member struct {
 	// entry, if set, is entered in the index in the same round trip.
 	entry *entry
 	cmd   *redis.Cmd
-	done  chan struct{}
-	// lead has the group that this member is to carry out, its own.
-	lead chan []*member
+	// turn has the group that this member is to carry out, its own, or nothing in
+	// it when others have.
+	turn chan []*member
 }
 
 // do carries out a call in some group. After the end of ctx it returns an error
 // and the call may be carried out all the same.
 func (g *groups) do(ctx context.Context, c call, e *entry) *redis.Cmd {
-	m := &member{call: c, entry: e, done: make(chan struct{}), lead: make(chan []*member, 1)}
+	m := &member{call: c, entry: e, turn: make(chan []*member, 1)}
 	g.join(m)
 	select {
-	case <-m.done:
-	case group := <-m.lead:
-		g.exec(ctx, group)
+	case group := <-m.turn:
+		if group != nil {
+			g.exec(ctx, group)
+		}
 	case <-ctx.Done():
 		if !g.leave(ctx, m) {
 			// It is under way: its outcome is not known.
@@ -81,7 +82,7 @@ func (g *groups) appoint() {
 	}
 	group := slices.Clone(g.waiting[:n])
 	g.waiting = slices.Delete(g.waiting, 0, n)
-	group[0].lead <- group
+	group[0].turn <- group
 }
 
 // leave takes a member out whose caller does not wait any longer. One that was
@@ -98,8 +99,10 @@ func (g *groups) leave(ctx context.Context, m *member) bool {
 	}
 	g.mu.Unlock()
 	select {
-	case group := <-m.lead:
-		g.exec(ctx, group)
+	case group := <-m.turn:
+		if group != nil {
+			g.exec(ctx, group)
+		}
 		return true
 	default:
 		return false
@@ -139,7 +142,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 	}
 	for i, m := range group {
 		m.cmd = cmds[i]
-		close(m.done)
+		m.turn <- nil
 	}
 }
 

@@ -37,9 +37,20 @@ down: $(DEVSTACK) ## Stop what `make up` started; the state stays
 clean: $(DEVSTACK) ## Stop everything and remove its state and the programs
 	@$(DEVSTACK) clean
 
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
 .PHONY: build
 build: ## Build bin/gateway, bin/worker and bin/lovage
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./services/gateway ./services/worker ./cmd/lovage
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-X github.com/lovage-mq/lovage/internal/version.commit=$(COMMIT)' \
+		-o bin/ ./services/gateway ./services/worker ./cmd/lovage
+
+.PHONY: release
+release: ## Build the archives of VERSION for every platform, twice, with checksums, into dist
+	go run ./internal/release --check --version=$(or $(VERSION),$(error VERSION=1.2.3 names the release))
+
+.PHONY: release-check
+release-check: ## Check that a release builds, and twice the same, for one platform
+	go run ./internal/release --check --version=0.0.0-check --platforms=linux/amd64 --out=$(shell mktemp -d)
 
 .PHONY: test
 test: $(DEVSTACK) ## Install what the tests need and run them all

@@ -130,8 +130,10 @@ func duration(t *testing.T, s string) time.Duration {
 func TestImagesHaveNoShellAndNoRoot(t *testing.T) {
 	t.Parallel()
 	stages := regexp.MustCompile(`(?m)^FROM `).Split(source(t, "deploy/docker/Dockerfile"), -1)
-	require.Len(t, stages, 4, "what comes before, the build, two images")
+	require.Len(t, stages, 5, "what comes before, the build, three images")
 	require.Contains(t, stages[1], "CGO_ENABLED=0")
+	require.Contains(t, stages[1], "version.release=$VERSION")
+	require.Contains(t, stages[1], "version.commit=$COMMIT")
 	for _, image := range stages[2:] {
 		require.Regexp(t, `^(scratch|gcr\.io/distroless/static\S*) AS `, image)
 		require.Regexp(t, `(?m)^USER [1-9][0-9]*:[1-9][0-9]*$`, image)

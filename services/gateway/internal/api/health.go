@@ -19,6 +19,7 @@ type health struct {
 	Redis    string `json:"redis" doc:"up, down, or unknown before the first answer."`
 	Catalog  string `json:"catalog" doc:"loaded, or missing while it was never read."`
 	Tasks    int    `json:"tasks" doc:"Kinds of tasks in the catalog."`
+	Version  string `json:"version" doc:"Version of the gateway."`
 }
 
 // alive is what /livez answers.
@@ -36,7 +37,7 @@ func (a *API) live(context.Context, *call) (*reply, error) {
 // dependency, the outage of that becomes an outage of everything. It waits for
 // nobody.
 func (a *API) ready(context.Context, *call) (*reply, error) {
-	h := health{Status: "ok", RabbitMQ: a.opts.Publisher.State(), Redis: a.catalog.redis(), Catalog: "missing"}
+	h := health{Status: "ok", RabbitMQ: a.opts.Publisher.State(), Redis: a.catalog.redis(), Catalog: "missing", Version: a.opts.Version}
 	if s := a.catalog.current.Load(); s != nil {
 		h.Catalog, h.Tasks = "loaded", len(s.names)
 	}

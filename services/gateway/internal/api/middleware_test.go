@@ -175,10 +175,10 @@ func TestHealth(t *testing.T) {
 	require.JSONEq(t, `{"status":"ok"}`, s.ask(t, get, "/livez", "").Body.String())
 	w := s.ask(t, get, "/readyz", "")
 	require.Equal(t, http.StatusOK, w.Code, "an outage of RabbitMQ must not become one of ours")
-	require.JSONEq(t, `{"status":"ok","rabbitmq":"down","redis":"unknown","catalog":"missing","tasks":0}`, w.Body.String())
+	require.JSONEq(t, `{"status":"ok","rabbitmq":"down","redis":"unknown","catalog":"missing","tasks":0,"version":"1.2.3"}`, w.Body.String())
 	s.catalog.refresh(t.Context(), 0)
 	s.publisher.state = "blocked"
-	require.JSONEq(t, `{"status":"ok","rabbitmq":"blocked","redis":"up","catalog":"loaded","tasks":2}`, s.ask(t, get, "/readyz", "").Body.String())
+	require.JSONEq(t, `{"status":"ok","rabbitmq":"blocked","redis":"up","catalog":"loaded","tasks":2,"version":"1.2.3"}`, s.ask(t, get, "/readyz", "").Body.String())
 	s.Drain()
 	s.Drain()
 	w = s.ask(t, get, "/readyz", "")

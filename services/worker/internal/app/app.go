@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lovage-mq/lovage/internal/service"
+	"github.com/lovage-mq/lovage/internal/version"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
@@ -161,7 +162,7 @@ func pages(c Config, w *worker.Worker, metrics prometheus.Gatherer) map[string]*
 	at[c.Listen].HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, map[string]string{"status": "ok"}) })
 	at[c.Listen].HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		s := w.Status()
-		answer(rw, map[string]any{"status": "ok", "rabbitmq": s.RabbitMQ, "redis": s.Redis, "busy": s.Busy, "slots": s.Slots, "worker": w.Name()})
+		answer(rw, map[string]any{"status": "ok", "rabbitmq": s.RabbitMQ, "redis": s.Redis, "busy": s.Busy, "slots": s.Slots, "worker": w.Name(), "version": version.String()})
 	})
 	delete(at, "")
 	return at

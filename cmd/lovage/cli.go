@@ -18,14 +18,18 @@ import (
 type commands struct {
 	globals
 
-	Submit  submitCmd  `cmd:"" help:"Submit a task, and wait for it with --wait."`
-	Batch   batchCmd   `cmd:"" help:"Submit many tasks, one JSON envelope a line."`
-	Get     getCmd     `cmd:"" help:"Show a task."`
-	Wait    waitCmd    `cmd:"" help:"Wait until a task has ended; the exit code tells how."`
-	List    listCmd    `cmd:"" help:"List tasks, newest first."`
-	Logs    logsCmd    `cmd:"" help:"Show what a task has logged."`
-	Cancel  cancelCmd  `cmd:"" help:"Cancel tasks that have not ended."`
-	Retry   retryCmd   `cmd:"" help:"Run tasks again that have failed or were revoked."`
+	Submit submitCmd `cmd:"" help:"Submit a task, and wait for it with --wait."`
+	Batch  batchCmd  `cmd:"" help:"Submit many tasks, one JSON envelope a line."`
+	Get    getCmd    `cmd:"" help:"Show a task."`
+	Wait   waitCmd   `cmd:"" help:"Wait until a task has ended; the exit code tells how."`
+	List   listCmd   `cmd:"" help:"List tasks, newest first."`
+	Logs   logsCmd   `cmd:"" help:"Show what a task has logged."`
+	Cancel cancelCmd `cmd:"" help:"Cancel tasks that have not ended."`
+	Retry  retryCmd  `cmd:"" help:"Run tasks again that have failed or were revoked."`
+	Delete deleteCmd `cmd:"" help:"Delete tasks that have ended."`
+
+	Operations operationsCmd `cmd:"" help:"List, follow and stop what is done to many tasks."`
+
 	Queues  queuesCmd  `cmd:"" help:"List, pause, drain, resume and purge queues."`
 	Dead    deadCmd    `cmd:"" help:"Look at dead letters, send them again or discard them."`
 	Workers workersCmd `cmd:"" help:"List, look at and steer workers."`

@@ -57,6 +57,15 @@ func (m *meter) operation(o *client.Operation, all int) {
 	m.show(min(1, float64(done)/float64(all)), fmt.Sprintf("%s/%d", text, all))
 }
 
+func (m *meter) tasks(o *client.TaskOperation, all int) {
+	text := fmt.Sprintf("%s %d", o.Kind, o.Matched)
+	if all == 0 {
+		m.show(0, text)
+		return
+	}
+	m.show(min(1, float64(o.Matched)/float64(all)), fmt.Sprintf("%s/%d", text, all))
+}
+
 // clear takes the bar away.
 func (m *meter) clear() {
 	if m.bar != nil {

@@ -126,12 +126,16 @@ func pages[T any](limit int, page func(limit int, cursor string) ([]T, string, e
 	}
 }
 
-type cancelCmd struct {
-	ID []string `arg:"" help:"Ids of the tasks."`
-}
+type cancelCmd struct{ taskBulk }
 
 // Run cancels tasks.
 func (c *cancelCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if len(c.ID) == 0 {
+		return c.work(ctx, a, client.BulkCancel)
+	}
 	return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 		t, err := a.client.Cancel(ctx, id)
 		if err != nil {
@@ -144,12 +148,16 @@ func (c *cancelCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-type retryCmd struct {
-	ID []string `arg:"" help:"Ids of the tasks."`
-}
+type retryCmd struct{ taskBulk }
 
 // Run runs tasks again.
 func (c *retryCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if len(c.ID) == 0 {
+		return c.work(ctx, a, client.BulkRetry)
+	}
 	return a.each(ctx, c.ID, func(ctx context.Context, id string) (string, error) {
 		return string(client.Pending), a.client.Retry(ctx, id)
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,7 +47,7 @@ func TestTasksAreFoundByWhatIsKnownOfThem(t *testing.T) {
 		_, err = c.Wait(ctx, task.TaskID)
 		require.NoError(t, err)
 	}
-	later, err := c.Submit(ctx, "charge", chargeIn{UserID: 3, Card: "1"}, client.Options{Countdown: 3600e9})
+	later, err := c.Submit(ctx, "charge", chargeIn{UserID: 3, Card: "1"}, client.Options{Countdown: time.Hour})
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		filter client.Filter
@@ -80,4 +81,57 @@ func TestTasksAreFoundByWhatIsKnownOfThem(t *testing.T) {
 	s.told(&tasks, "list", "--input", "user_id=3", "--error", "no card", "--prefix", ids[3][:8])
 	require.Len(t, tasks, 1)
 	require.Equal(t, ids[3], tasks[0].TaskID)
+}
+
+// Failed tasks are found, run again and deleted, by the command line and by the
+// client.
+func TestManyTasksAreDealtWithAtATime(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.inProcess(s.charger())
+	c, ctx := s.client(), t.Context()
+	for user := range 20 {
+		task, err := c.Submit(ctx, "charge", chargeIn{UserID: user % 2}, client.Options{})
+		require.NoError(t, err)
+		_, err = c.Wait(ctx, task.TaskID)
+		require.NoError(t, err)
+	}
+	for range 3 {
+		_, err := c.Submit(ctx, "charge", chargeIn{UserID: 1}, client.Options{Countdown: time.Hour})
+		require.NoError(t, err)
+	}
+	count := func(states ...client.State) int {
+		page, err := c.List(ctx, client.Filter{States: states})
+		require.NoError(t, err)
+		return len(page.Tasks)
+	}
+	s.eventually(func() bool { return count(client.Failure) == 20 && count(client.Pending) == 3 }, "all are known")
+
+	got := s.lovage("retry", "--error", "no card", "--input", "user_id=1", "--dry-run")
+	require.Equal(t, "10 tasks are meant\n", got.out, got.err)
+	got = s.lovage("retry", "--error", "no card", "--input", "user_id=1")
+	require.Equal(t, said{out: "retry done: 10 sent again\n"}, got)
+	s.eventually(func() bool { ids, _ := s.dead(); return count(client.Failure) == 20 && len(ids) == 20 }, "they have failed again")
+	again, err := c.List(ctx, client.Filter{Input: map[string]string{"user_id": "1"}, States: []client.State{client.Failure}})
+	require.NoError(t, err)
+	require.Equal(t, 1, again.Tasks[0].Run)
+
+	var o client.TaskOperation
+	s.told(&o, "cancel", "--queue", "default", "--detach")
+	for next, err := range c.FollowTaskOperation(ctx, o.ID) {
+		require.NoError(t, err)
+		o = *next
+	}
+	require.Equal(t, client.TaskCounts{Matched: 3, Cancelled: 3}, o.TaskCounts)
+	require.Equal(t, 2, s.lovage("delete", "--state", "FAILURE", "--all").code, "nobody was asked")
+	got = s.lovage("delete", "--state", "FAILURE", "--all", "--yes", "--limit", "15")
+	require.Equal(t, "delete done: 15 deleted; there are more\n", got.out, got.err)
+	require.Equal(t, 5, count(client.Failure))
+	require.Equal(t, 3, count(client.Revoked))
+	require.Equal(t, 2, s.lovage("cancel").code)
+	require.Equal(t, 2, s.lovage("cancel", "some-id", "--all").code)
+	got = s.lovage("operations")
+	require.Contains(t, got.out, "3 cancelled", got.err)
+	got = s.lovage("operations", "stop", o.ID)
+	require.Equal(t, 4, got.code, "it has ended")
 }

@@ -115,15 +115,20 @@ func (c *Client) CancelOperation(ctx context.Context, queue, id string) (*Operat
 // on while the gateway is away for up to 30 s. An error is the last that it
 // yields.
 func (c *Client) FollowOperation(ctx context.Context, queue, id string) iter.Seq2[*Operation, error] {
-	return func(yield func(*Operation, error) bool) {
+	return follow(ctx, func(ctx context.Context) (*Operation, error) { return c.Operation(ctx, queue, id) },
+		func(o *Operation) bool { return o.State.Final() })
+}
+
+func follow[T any](ctx context.Context, look func(context.Context) (*T, error), ended func(*T) bool) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
 		for good := time.Now(); ; {
 			bounded, cancel := context.WithTimeout(ctx, grace)
-			o, err := c.Operation(bounded, queue, id)
+			o, err := look(bounded)
 			cancel()
 			switch {
 			case err == nil:
 				good = time.Now()
-				if !yield(o, nil) || o.State.Final() {
+				if !yield(o, nil) || ended(o) {
 					return
 				}
 			case ctx.Err() != nil || time.Since(good) > patience || refused(err):

@@ -171,9 +171,19 @@ func newIndex(client redis.UniversalClient, limit int, ttl time.Duration) *index
 type entry struct {
 	place
 	shelf shelf
+	first bool // of no attempt has there been a retry
 }
 
-func entryOf(r *messages.Result) entry { return entry{place: placeOf(r), shelf: shelfOf(r.State)} }
+func entryOf(r *messages.Result) entry {
+	return entry{place: placeOf(r), shelf: shelfOf(r.State), first: r.Retries == 0 && r.State != messages.Pending}
+}
+
+// remove queues that a task leaves the index.
+func (x *index) remove(ctx context.Context, pipe redis.Pipeliner, id string) {
+	for s := range shelves {
+		pipe.ZRem(ctx, s.key(), id)
+	}
+}
 
 // add queues entries. A task that stands on its shelf already keeps its place
 // there.
@@ -195,6 +205,9 @@ func (x *index) move(ctx context.Context, pipe redis.Pipeliner, entries ...entry
 	var leave [shelves][]any
 	for _, e := range entries {
 		for _, origin := range e.shelf.origins() {
+			if origin == shelfRetry && e.first {
+				continue
+			}
 			leave[origin] = append(leave[origin], e.id)
 		}
 	}

@@ -40,6 +40,9 @@ var cancelLua string
 //go:embed lua/restart.lua
 var restartLua string
 
+//go:embed lua/remove.lua
+var removeLua string
+
 //go:embed lua/done.lua
 var doneLua string
 
@@ -69,9 +72,9 @@ var cancelOperationLua string
 
 // scripts are the Lua scripts with their digests.
 type scripts struct {
-	claim, begin, renew, release, progress, settle, done, forget, cancel, restart *redis.Script
-	reserveKey, completeKey, releaseKey                                           *redis.Script
-	beginOperation, takeOperation, saveOperation, cancelOperation                 *redis.Script
+	claim, begin, renew, release, progress, settle, done, forget, cancel, restart, remove *redis.Script
+	reserveKey, completeKey, releaseKey                                                   *redis.Script
+	beginOperation, takeOperation, saveOperation, cancelOperation                         *redis.Script
 }
 
 func newScripts() scripts {
@@ -86,6 +89,7 @@ func newScripts() scripts {
 		forget:   redis.NewScript(forgetLua),
 		cancel:   redis.NewScript(taskLua + cancelLua),
 		restart:  redis.NewScript(taskLua + restartLua),
+		remove:   redis.NewScript(taskLua + removeLua),
 
 		reserveKey:  redis.NewScript(reserveKeyLua),
 		completeKey: redis.NewScript(completeKeyLua),

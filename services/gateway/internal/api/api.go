@@ -99,13 +99,14 @@ type Catalog interface {
 	Workers(ctx context.Context) ([]messages.WorkerInfo, error)
 }
 
-// Options configure an [API]. Publisher, Results, Canceller, Restarter,
+// Options configure an [API]. Publisher, Results, Canceller, Deleter, Restarter,
 // Recorder, Watcher, Events, Catalog, Workers, Keys, DeadLetters, Queues, QueueStats,
 // Purger, Depths, Operations, OperationLeases and Logs are required.
 type Options struct {
 	Publisher   Publisher
 	Results     Results
 	Canceller   Canceller
+	Deleter     Deleter
 	Restarter   Restarter
 	Recorder    Recorder
 	Watcher     Watcher
@@ -215,6 +216,7 @@ func (o Options) validate() error {
 		{"Publisher", o.Publisher == nil},
 		{"Results", o.Results == nil},
 		{"Canceller", o.Canceller == nil},
+		{"Deleter", o.Deleter == nil},
 		{"Restarter", o.Restarter == nil},
 		{"DeadLetters", o.DeadLetters == nil},
 		{"Queues", o.Queues == nil},

@@ -25,6 +25,7 @@ func TestTheClientKnowsEveryField(t *testing.T) {
 		"DeadLetter": reflect.TypeFor[client.DeadLetter](), "DeadLetterWhole": reflect.TypeFor[client.DeadLetterWhole](),
 		"DeadList": reflect.TypeFor[client.DeadPage](), "DeadGroup": reflect.TypeFor[client.DeadGroup](), "Dealt": reflect.TypeFor[client.Dealt](),
 		"Operation": reflect.TypeFor[client.Operation](), "OperationFilter": reflect.TypeFor[client.OperationFilter](),
+		"TaskOperation": reflect.TypeFor[client.TaskOperation](), "TaskSelection": reflect.TypeFor[client.TaskSelection](), "Counted": reflect.TypeFor[client.Counted](),
 	} {
 		properties := dig(t, doc, "components", "schemas", name, "properties")
 		fields := jsonFields(typ)

@@ -25,6 +25,10 @@ type listQuery struct {
 	Filter
 	limit  int
 	cursor string
+	// all, rate and dryRun are for what is done to many.
+	all    bool
+	rate   int
+	dryRun bool
 }
 
 // taskList is a page of tasks.

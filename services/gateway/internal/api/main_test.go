@@ -208,6 +208,17 @@ func (s *fakeStore) Cancel(ctx context.Context, id string) (*messages.Result, Ca
 	return r, CancelRequested, nil
 }
 
+func (s *fakeStore) Delete(ctx context.Context, id string) (bool, error) {
+	r, err := s.Get(ctx, id)
+	if err != nil || !r.State.Final() {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.records, id)
+	return true, nil
+}
+
 // Restart is strict about runs, as the store is.
 func (s *fakeStore) Restart(_ context.Context, r *messages.Result, _ bool) (Restarted, error) {
 	s.mu.Lock()
@@ -359,7 +370,7 @@ func newServer(t testing.TB, change ...func(*Options)) *server {
 		},
 	}
 	o := Options{
-		Publisher: s.publisher, Results: s.store, Canceller: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store,
+		Publisher: s.publisher, Results: s.store, Canceller: s.store, Deleter: s.store, Restarter: s.store, DeadLetters: s.graves, Queues: s.store,
 		Depths: s.depths, QueueStats: s.depths, Purger: fakePurger{s.depths}, Logs: s.store,
 		Recorder: s.store, Watcher: s.store, Events: s.events, Catalog: s.store, Workers: s.store, Keys: s.keys,
 		Operations: noOperations{}, OperationLeases: noOperations{},

@@ -137,7 +137,7 @@ func (a *API) operate(ctx context.Context, w *work) {
 	a.keep(stop, halt, w)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { a.keepOn(stop, halt, w) })
-	err := a.workOff(ctx, stop, w)
+	err := a.perform(ctx, stop, w)
 	halt(nil)
 	keeping.Wait()
 	a.conclude(ctx, w, err)
@@ -182,6 +182,15 @@ func (a *API) save(ctx context.Context, w *work, state string, held bool) (cance
 	})
 }
 
+// perform works until nothing is left to do. When stop ends it returns the
+// cause.
+func (a *API) perform(ctx, stop context.Context, w *work) error {
+	if w.op.Bulk != nil {
+		return a.workOffTasks(ctx, stop, w)
+	}
+	return a.workOff(ctx, stop, w)
+}
+
 // workOff passes over the letters until a pass finds nothing more to do, and
 // tries again what may only be away. When stop ends it returns the cause.
 func (a *API) workOff(ctx, stop context.Context, w *work) error {
@@ -195,11 +204,9 @@ func (a *API) workOff(ctx, stop context.Context, w *work) error {
 		case stop.Err() != nil:
 			continue
 		case err != nil:
-			p := problemOf(err)
-			if !p.Retryable || time.Since(op.Updated) > a.operationTimes.giveUp && time.Since(begun) > a.operationTimes.giveUp {
+			if a.givesUp(w, begun, err) {
 				return err
 			}
-			w.update(func(o *operationRecord) { o.Error = &p.Detail })
 		case !cut && op.removed() > before && !op.More:
 			continue // there may be letters that the pass did not get to
 		case !cut:
@@ -211,6 +218,17 @@ func (a *API) workOff(ctx, stop context.Context, w *work) error {
 		}
 	}
 	return context.Cause(stop)
+}
+
+// givesUp reports whether an operation that has failed is not worth another try,
+// and otherwise says what keeps it from getting further.
+func (a *API) givesUp(w *work, begun time.Time, err error) bool {
+	p := problemOf(err)
+	if !p.Retryable || time.Since(w.snapshot().Updated) > a.operationTimes.giveUp && time.Since(begun) > a.operationTimes.giveUp {
+		return true
+	}
+	w.update(func(o *operationRecord) { o.Error = &p.Detail })
+	return false
 }
 
 // passFor passes over the letters once. It cuts the pass short when it takes too
@@ -311,6 +329,9 @@ func failure(err error) string {
 
 func (w *work) fields() []zap.Field {
 	o := w.snapshot()
+	if o.Bulk != nil {
+		return []zap.Field{zap.String("operation", o.ID), zap.String("kind", o.Kind), zap.Any("counts", o.Bulk.Counts)}
+	}
 	return []zap.Field{
 		zap.String("operation", o.ID), zap.String("kind", o.Kind), zap.String("queue", o.Queue),
 		zap.Int("looked", o.Looked), zap.Int("redriven", o.Redriven), zap.Int("discarded", o.Discarded), zap.Int("superseded", o.Superseded),

@@ -100,6 +100,8 @@ type operationRecord struct {
 	operation
 	// Starts are those of gateways since it last took a letter out.
 	Starts int `json:"starts"`
+	// Bulk is set for an operation on tasks.
+	Bulk *bulkRecord `json:"bulk,omitempty"`
 }
 
 type operationList struct {
@@ -168,30 +170,9 @@ func (a *API) beginOperation(ctx context.Context, kind, queue string, q *deadQue
 	if err := checkQueue(queue); err != nil {
 		return nil, err
 	}
-	if !a.operating.tryEnter() {
-		return nil, newProblem(slugOverloaded, fmt.Sprintf("this gateway works on %d operations", cap(a.operating)))
-	}
 	view := newOperation(kind, queue, q)
-	w := &work{token: messages.NewID(), op: operationRecord{operation: view}}
-	running, err := stored(ctx, a, func(ctx context.Context) (string, error) {
-		s, err := w.op.store("", true)
-		if err != nil {
-			return "", err
-		}
-		return a.opts.OperationLeases.Begin(ctx, s, w.token)
-	})
-	if err != nil || running != "" {
-		a.operating.leave()
-		if err == nil {
-			err = busyWith(queue, running)
-		}
+	if err := a.begin(ctx, operationRecord{operation: view}); err != nil {
 		return nil, err
-	}
-	select {
-	case a.begun <- w:
-	case <-a.draining: // another gateway takes it over
-		a.conclude(ctx, w, errDraining)
-		a.operating.leave()
 	}
 	out, err := jsonReply(http.StatusAccepted, view)
 	if err != nil {
@@ -202,7 +183,39 @@ func (a *API) beginOperation(ctx context.Context, kind, queue string, q *deadQue
 	return out, nil
 }
 
+// begin enters an operation, and sees to it that somebody works on it.
+func (a *API) begin(ctx context.Context, o operationRecord) error {
+	if !a.operating.tryEnter() {
+		return newProblem(slugOverloaded, fmt.Sprintf("this gateway works on %d operations", cap(a.operating)))
+	}
+	w := &work{token: messages.NewID(), op: o}
+	running, err := stored(ctx, a, func(ctx context.Context) (string, error) {
+		s, err := w.op.store("", true)
+		if err != nil {
+			return "", err
+		}
+		return a.opts.OperationLeases.Begin(ctx, s, w.token)
+	})
+	if err != nil || running != "" {
+		a.operating.leave()
+		if err == nil {
+			err = busyWith(o.Queue, running)
+		}
+		return err
+	}
+	select {
+	case a.begun <- w:
+	case <-a.draining: // another gateway takes it over
+		a.conclude(ctx, w, errDraining)
+		a.operating.leave()
+	}
+	return nil
+}
+
 func operationPath(queue, id string) string {
+	if queue == scopeTasks {
+		return routeTaskOperations + "/" + url.PathEscape(id)
+	}
 	return "/v1/queues/" + url.PathEscape(queue) + "/operations/" + url.PathEscape(id)
 }
 
@@ -228,17 +241,27 @@ func (a *API) operationsOf(ctx context.Context, c *call) ([]operation, error) {
 	if err := checkQueue(c.queue); err != nil {
 		return nil, err
 	}
-	kept, err := stored(ctx, a, func(ctx context.Context) ([]StoredOperation, error) { return a.opts.Operations.List(ctx, c.queue) })
+	kept, err := a.operationsIn(ctx, c.queue)
+	list := make([]operation, 0, len(kept))
+	for _, o := range kept {
+		list = append(list, o.operation)
+	}
+	return list, err
+}
+
+// operationsIn are those on a queue, or those on tasks.
+func (a *API) operationsIn(ctx context.Context, queue string) ([]operationRecord, error) {
+	kept, err := stored(ctx, a, func(ctx context.Context) ([]StoredOperation, error) { return a.opts.Operations.List(ctx, queue) })
 	if err != nil {
 		return nil, err
 	}
-	list := make([]operation, 0, len(kept))
+	list := make([]operationRecord, 0, len(kept))
 	for _, s := range kept {
 		o, err := s.read()
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, o.operation)
+		list = append(list, o)
 	}
 	return list, nil
 }
@@ -273,25 +296,39 @@ func (a *API) cancelOperation(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.State == stateRunning || o.State == stateInterrupted {
-		_, err = stored(ctx, a, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, a.opts.Operations.Cancel(ctx, o.ID)
-		})
-		switch {
-		case err == nil:
-			o.Cancelling = true
-			return jsonReply(http.StatusAccepted, o)
-		case !errors.Is(err, messages.ErrNotFound):
-			return nil, err
-		}
-		if o, err = a.operation(ctx, c); err != nil { // it has ended since
-			return nil, err
-		}
+	asked, err := a.askToStop(ctx, o.ID, o.State)
+	switch {
+	case err != nil:
+		return nil, err
+	case asked:
+		o.Cancelling = true
+		return jsonReply(http.StatusAccepted, o)
+	}
+	if o, err = a.operation(ctx, c); err != nil { // it may have ended just now
+		return nil, err
 	}
 	if o.State == stateCancelled {
 		return jsonReply(http.StatusOK, o)
 	}
-	p := newProblem(slugOperationEnded, "it is "+o.State)
-	p.OperationID = o.ID
-	return nil, p
+	return nil, ended(o.ID, o.State)
+}
+
+// askToStop asks for the end of an operation that has not ended.
+func (a *API) askToStop(ctx context.Context, id, state string) (asked bool, err error) {
+	if state != stateRunning && state != stateInterrupted {
+		return false, nil
+	}
+	_, err = stored(ctx, a, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, a.opts.Operations.Cancel(ctx, id)
+	})
+	if errors.Is(err, messages.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func ended(id, state string) *problem {
+	p := newProblem(slugOperationEnded, "it is "+state)
+	p.OperationID = id
+	return p
 }

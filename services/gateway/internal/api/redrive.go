@@ -353,14 +353,7 @@ func (a *API) retryTask(ctx context.Context, c *call) (*reply, error) {
 			return a.redriven(c.name, d)
 		}
 	}
-	t := &messages.Task{
-		ID: r.TaskID, Name: r.Name, Args: r.Args, Kwargs: r.Kwargs, Queue: r.Queue, Run: r.Run, Created: r.DateCreated,
-		ParentID: r.ParentID, RootID: r.RootID, Group: r.GroupID, Origin: a.origin,
-		Attempts: r.Attempts,
-	}
-	if !r.DateStarted.IsZero() {
-		t.Attempts = messages.Remember(t.Attempts, r.PastAttempt(r.DateDone))
-	}
+	t := a.taskOf(r)
 	t.TraceParent, t.TraceState = c.trace(ctx) // the record does not know the first one
 	state, err := a.restart(ctx, t)
 	if err != nil {
@@ -375,4 +368,17 @@ func (a *API) retryTask(ctx context.Context, c *call) (*reply, error) {
 	case RestartReady:
 	}
 	return a.redriven(c.name, d)
+}
+
+// taskOf is the task of a record, as far as that knows it.
+func (a *API) taskOf(r *messages.Result) *messages.Task {
+	t := &messages.Task{
+		ID: r.TaskID, Name: r.Name, Args: r.Args, Kwargs: r.Kwargs, Queue: r.Queue, Run: r.Run, Created: r.DateCreated,
+		ParentID: r.ParentID, RootID: r.RootID, Group: r.GroupID, Origin: a.origin,
+		Attempts: r.Attempts,
+	}
+	if !r.DateStarted.IsZero() {
+		t.Attempts = messages.Remember(t.Attempts, r.PastAttempt(r.DateDone))
+	}
+	return t
 }

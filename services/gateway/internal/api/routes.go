@@ -24,6 +24,8 @@ const (
 	routeBatch = "/v1/batches"
 	// routeOperations are the operations on a queue.
 	routeOperations = "/v1/queues/{queue}/operations"
+	// routeTaskOperations are the operations on tasks.
+	routeTaskOperations = "/v1/operations"
 )
 
 // register puts every route on the router and returns the document about them.
@@ -52,6 +54,7 @@ func (a *API) register(e *echo.Echo) (*openAPI, error) {
 	d := &documenter{registry: h.OpenAPI().Components.Schemas, doc: h.OpenAPI()}
 	a.submitRoutes(h, d)
 	a.steerRoutes(h, d)
+	a.bulkRoutes(h, d)
 	a.queueRoutes(h, d)
 	a.deadRoutes(h, d)
 	a.readRoutes(h, d)

@@ -91,7 +91,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	}
 	a, err := api.New(api.Options{ //nolint:contextcheck // every request has a context of its own
 		Publisher: gate{publisher, depth}, Recorder: recorder, Watcher: watcher, Events: events{store, watcher},
-		Results: reader{store}, Canceller: steering{store}, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
+		Results: reader{store}, Canceller: steering{store}, Deleter: store, Restarter: steering{store}, DeadLetters: graves{rabbitmq.NewDeadLetters(broker)}, Queues: store, Depths: depth,
 		QueueStats: overview, Purger: newPurger(store, publisher, overview, broker), Logs: store,
 		Catalog: catalog{store, publisher}, Workers: fleet{store, watcher}, Keys: keys{store}, Operations: operations{store}, OperationLeases: operations{store},
 		Gate: door.gate(), Rates: door.rates, Audit: door.audit,

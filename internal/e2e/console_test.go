@@ -238,6 +238,9 @@ func TestConsolePausesAQueue(t *testing.T) {
 	b.open("/console/queues")
 	b.click("#pause-default", "Pause")
 	b.sees("#live", "paused")
+	// Nobody else's page can do that for the one who looks at it.
+	status, _ := s.do(http.MethodPost, "/console/queues/default/resume", nil, http.Header{"Sec-Fetch-Site": {"cross-site"}})
+	require.Equal(t, http.StatusForbidden, status)
 	w.await("paused queues changed")
 	id := s.sleep(1, "")
 	b.open("/console/tasks/" + id)

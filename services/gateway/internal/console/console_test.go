@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"math"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +173,50 @@ func TestAnEventKeepsItsLines(t *testing.T) {
 	for line := range strings.Lines(strings.TrimSuffix(e, "\n\n")) {
 		require.Regexp(t, `^(event: end$|data: )`, strings.TrimSuffix(line, "\n"))
 	}
+}
+
+// A stream ends when the gateway stops, so that it can, and there are only so
+// many of them.
+func TestAStreamEndsWithTheGateway(t *testing.T) {
+	t.Parallel()
+	var stopping atomic.Bool
+	c := newConsole(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/readyz":
+			answer(w, http.StatusOK, `{"task_id":"a","state":"STARTED","name":"x"}`)
+		case stopping.Load():
+			answer(w, http.StatusServiceUnavailable, `{"status":"draining"}`)
+		default:
+			answer(w, http.StatusOK, `{"status":"ok"}`)
+		}
+	})
+	server := httptest.NewServer(c)
+	defer server.Close()
+	follow := func() *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/console/tasks/a/live", http.NoBody)
+		require.NoError(t, err)
+		res, err := server.Client().Do(r)
+		require.NoError(t, err)
+		return res
+	}
+	res := follow()
+	defer func() { _ = res.Body.Close() }()
+	require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
+	begin := make([]byte, 64)
+	_, err := io.ReadFull(res.Body, begin)
+	require.NoError(t, err)
+	require.Contains(t, string(begin), "event: change\ndata: ")
+
+	for range mostStreams - 1 {
+		c.streams <- struct{}{}
+	}
+	full := follow()
+	require.NoError(t, full.Body.Close())
+	require.Equal(t, http.StatusServiceUnavailable, full.StatusCode)
+
+	stopping.Store(true)
+	_, err = io.Copy(io.Discard, res.Body)
+	require.NoError(t, err, "it ends as streams do")
 }
 
 const schema = `{"type":"object","required":["url","count"],"properties":{

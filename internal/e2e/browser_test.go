@@ -113,7 +113,7 @@ func evaluate[T any](b *browser, expression string) T {
 	}
 }
 
-//nolint:gochecknoglobals // a table
+// leaving are the errors of a page that is just being left.
 var leaving = regexp.MustCompile("navigated or closed|Cannot find context|context was destroyed")
 
 func (b *browser) open(path string) {

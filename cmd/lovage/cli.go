@@ -37,6 +37,8 @@ type commands struct {
 	Keys    keysCmd    `cmd:"" help:"Make, list, revoke and rotate the API keys of gateways."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 
+	Dev devCmd `cmd:"" offline:"" help:"Run a gateway, a worker and what they need, until Ctrl-C."`
+
 	// The gateway matters to these only when there is one.
 	Completion completionCmd `cmd:"" offline:"" help:"Print what makes a shell complete words for this program."`
 	Complete   completeCmd   `cmd:"" offline:"" hidden:"" help:"Print how the last word can go on."`

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -42,7 +41,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("LOVAGE_AMQP_URL: %w", err)
 	}
-	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
+	service.QuietRedis()
 	client, err := results.OpenWith(results.Address{
 		URL: c.RedisURL, URLFile: c.RedisURLFile, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile,
 	})

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -110,7 +109,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	logging.Disable() // go-redis writes lines of its own; we log when Redis goes and comes
+	service.QuietRedis()
 	spans, err := service.NewTracing(ctx, "lovage-worker", log.Named("tracing"))
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)

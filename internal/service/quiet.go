@@ -1,0 +1,14 @@
+package service
+
+import (
+	"sync"
+
+	"github.com/redis/go-redis/v9/logging"
+)
+
+//nolint:gochecknoglobals // what it guards is global as well
+var quiet sync.Once
+
+// QuietRedis keeps go-redis from writing lines of its own: the programs log when
+// Redis goes and comes. It may be called by several in one process.
+func QuietRedis() { quiet.Do(logging.Disable) }

@@ -36,7 +36,7 @@ type devCmd struct {
 // Run serves until ctx ends. What it has started ends with it, in order, and also
 // when the program is killed.
 func (c *devCmd) Run(ctx context.Context, a *app) (err error) {
-	log, err := service.Options{LogLevel: c.LogLevel, LogFormat: "console"}.Logger()
+	log, _, err := service.Options{LogLevel: c.LogLevel, LogFormat: "console"}.Logger()
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type submitOptions struct {
 	SoftTimeLimit  time.Duration `placeholder:"DURATION" help:"Soft limit of one attempt."`
 	IgnoreResult   bool          `help:"Keep no record and no result."`
 	Retention      time.Duration `placeholder:"DURATION" help:"How long to keep the result."`
+	CallbackURL    string        `name:"callback-url" placeholder:"URL" help:"Call this URL when the task has ended; the gateway has to allow its host."`
 	PublishTimeout time.Duration `placeholder:"DURATION" help:"How long RabbitMQ may take to confirm the task."`
 }
 
@@ -44,7 +45,7 @@ func (o *submitOptions) options() client.Options {
 	return client.Options{
 		TaskID: o.ID, IdempotencyKey: o.Key, Queue: o.Queue, Countdown: o.Countdown, ETA: o.ETA.Time, Expires: o.Expires.Time,
 		MaxRetries: o.MaxRetries, TimeLimit: o.TimeLimit, SoftTimeLimit: o.SoftTimeLimit, IgnoreResult: o.IgnoreResult,
-		Retention: o.Retention, Timeout: o.PublishTimeout,
+		Retention: o.Retention, CallbackURL: o.CallbackURL, Timeout: o.PublishTimeout,
 	}
 }
 

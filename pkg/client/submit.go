@@ -33,6 +33,9 @@ type Options struct {
 	IgnoreResult bool
 	// Retention is how long the result is kept.
 	Retention time.Duration
+	// CallbackURL is called when the task has ended, see [Client.Callback]. The
+	// gateway has to allow its host, and it needs Redis.
+	CallbackURL string
 	// Wait is how long the answer may be held for the task to end, a minute at
 	// most. It cannot be given to an item of a batch. [Client.Wait] waits longer.
 	Wait time.Duration
@@ -61,6 +64,7 @@ func (o *Options) options() map[string]any {
 	set("soft_time_limit", seconds(o.SoftTimeLimit), o.SoftTimeLimit != 0)
 	set("ignore_result", true, o.IgnoreResult)
 	set("retention", seconds(o.Retention), o.Retention != 0)
+	set("callback_url", o.CallbackURL, o.CallbackURL != "")
 	return m
 }
 

@@ -124,6 +124,40 @@ func (c *Client) look(ctx context.Context, id, tag string, wait time.Duration) (
 	return t, header.Get("ETag"), nil
 }
 
+// Callback is what has become of a call that was asked for by
+// [Options].CallbackURL.
+type Callback struct {
+	TaskID string `json:"task_id"`
+	// WebhookID is the header of that name in every attempt.
+	WebhookID string `json:"webhook_id"`
+	// URL is what is called, without its query.
+	URL string `json:"url"`
+	// State is "waiting" for the task, "delivering" between two attempts,
+	// "delivered" or "failed".
+	State string `json:"state"`
+	// Attempts is how often it was tried; Latest has the 20 newest.
+	Attempts int               `json:"attempts"`
+	Latest   []CallbackAttempt `json:"latest"`
+	// NextAttempt is zero when there is none.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+}
+
+// CallbackAttempt is one attempt to call back.
+type CallbackAttempt struct {
+	At time.Time `json:"at"`
+	// Took is in seconds.
+	Took float64 `json:"took"`
+	// Status is the HTTP status of the answer, 0 when there was none.
+	Status int `json:"status,omitempty"`
+	// Error is why it failed.
+	Error string `json:"error,omitempty"`
+}
+
+// Callback says what has become of the callback of a task.
+func (c *Client) Callback(ctx context.Context, id string) (*Callback, error) {
+	return ask[Callback](ctx, c, http.MethodGet, path("v1", "tasks", id, "callback"), nil)
+}
+
 // Cancel revokes a task that has not ended. One that waits is revoked when it
 // returns; the worker of one that runs is told to stop, which the state of the
 // task shows a little later.

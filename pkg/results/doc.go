@@ -12,7 +12,7 @@
 //
 // The keys: celery-task-meta-* and the channels of the same names, lovage:t:*,
 // lovage:idem:*, lovage:{index}:*, lovage:in:*, lovage:catalog, lovage:workers, lovage:worker:*,
-// lovage:paused, lovage:{operations}:*, lovage:events.
+// lovage:paused, lovage:{operations}:*, lovage:{callbacks}:*, lovage:events.
 //
 // Every method takes its deadline from the context and gives up after about a
 // second without one. An answer that does not come is

@@ -70,11 +70,15 @@ var saveOperationLua string
 //go:embed lua/canceloperation.lua
 var cancelOperationLua string
 
+//go:embed lua/takecallbacks.lua
+var takeCallbacksLua string
+
 // scripts are the Lua scripts with their digests.
 type scripts struct {
 	claim, begin, renew, release, progress, settle, done, forget, cancel, restart, remove *redis.Script
 	reserveKey, completeKey, releaseKey                                                   *redis.Script
 	beginOperation, takeOperation, saveOperation, cancelOperation                         *redis.Script
+	takeCallbacks                                                                         *redis.Script
 }
 
 func newScripts() scripts {
@@ -99,6 +103,8 @@ func newScripts() scripts {
 		takeOperation:   redis.NewScript(takeOperationLua),
 		saveOperation:   redis.NewScript(saveOperationLua),
 		cancelOperation: redis.NewScript(cancelOperationLua),
+
+		takeCallbacks: redis.NewScript(takeCallbacksLua),
 	}
 }
 

@@ -43,10 +43,18 @@ type Watcher struct {
 	dirty map[string]struct{}
 }
 
-// watch is one caller's interest in one channel.
-type watch struct{ changed chan struct{} }
+// watch is one caller's interest in one channel: it is sent something, or told
+// is called.
+type watch struct {
+	changed chan struct{}
+	told    func()
+}
 
 func (w *watch) notify() {
+	if w.told != nil {
+		w.told()
+		return
+	}
 	select {
 	case w.changed <- struct{}{}:
 	default:
@@ -78,6 +86,12 @@ func (w *Watcher) Watch(id string) (changed <-chan struct{}, stop func()) {
 	return w.watch(messages.ResultKey(id))
 }
 
+// OnChange is [Watcher.Watch] for those who watch many tasks: told is called in
+// place of something to receive. It must not block, nor call the watcher.
+func (w *Watcher) OnChange(id string, told func()) (stop func()) {
+	return w.add(messages.ResultKey(id), &watch{told: told})
+}
+
 // WatchCancellations is [Watcher.Watch] for the running tasks that are
 // cancelled, of all workers: after a notice, renew the leases that are held.
 func (w *Watcher) WatchCancellations() (changed <-chan struct{}, stop func()) {
@@ -86,6 +100,10 @@ func (w *Watcher) WatchCancellations() (changed <-chan struct{}, stop func()) {
 
 func (w *Watcher) watch(channel string) (changed <-chan struct{}, stop func()) {
 	mine := &watch{changed: make(chan struct{}, 1)}
+	return mine.changed, w.add(channel, mine)
+}
+
+func (w *Watcher) add(channel string, mine *watch) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	watches := w.watched[channel]
@@ -99,7 +117,7 @@ func (w *Watcher) watch(channel string) (changed <-chan struct{}, stop func()) {
 		// The subscription may be in force already, and says so only once.
 		mine.notify()
 	}
-	return mine.changed, func() { w.stop(channel, mine) }
+	return func() { w.stop(channel, mine) }
 }
 
 func (w *Watcher) stop(channel string, mine *watch) {

@@ -130,6 +130,8 @@ type Options struct {
 	Rates Rates
 	// Audit keeps what was steered; without one it is in the log only.
 	Audit Audit
+	// Callbacks is nil for none.
+	Callbacks Callbacks
 
 	Log *zap.Logger
 	// Metrics receives what the API counts; nil for nobody.

@@ -204,7 +204,13 @@ func (b *batch) prepare(ctx context.Context, it *batchItem, p piece) (s submissi
 func (b *batch) send(ctx context.Context, it *batchItem, s submission, m *messages.Message) {
 	defer b.finish(it)
 	defer it.keepPanic()
-	if err := s.sent(s.problem(b.api.enqueue(ctx, s, m))); err != nil {
+	settle, err := b.api.promise(ctx, s)
+	if err == nil {
+		err = b.api.enqueue(ctx, s, m)
+		settle(err)
+		err = s.problem(err)
+	}
+	if err = s.sent(err); err != nil {
 		it.problem = problemOf(err)
 		return
 	}

@@ -19,7 +19,8 @@ func TestTheClientKnowsEveryField(t *testing.T) {
 	for name, typ := range map[string]reflect.Type{
 		"Task": reflect.TypeFor[client.Task](), "Progress": reflect.TypeFor[client.Progress](), "TaskError": reflect.TypeFor[client.TaskError](),
 		"TaskChange": reflect.TypeFor[client.Event](),
-		"TaskList":   reflect.TypeFor[client.Page](), "Problem": reflect.TypeFor[client.Problem](), "FieldError": reflect.TypeFor[client.FieldError](),
+		"Callback":   reflect.TypeFor[client.Callback](), "CallbackAttempt": reflect.TypeFor[client.CallbackAttempt](),
+		"TaskList": reflect.TypeFor[client.Page](), "Problem": reflect.TypeFor[client.Problem](), "FieldError": reflect.TypeFor[client.FieldError](),
 		"BatchAnswer": reflect.TypeFor[client.BatchAnswer](), "CatalogEntry": reflect.TypeFor[client.CatalogEntry](),
 		"WorkerInfo": reflect.TypeFor[client.Worker](), "Health": reflect.TypeFor[client.Health](), "Queue": reflect.TypeFor[client.Queue](),
 		"DeadLetter": reflect.TypeFor[client.DeadLetter](), "DeadLetterWhole": reflect.TypeFor[client.DeadLetterWhole](),

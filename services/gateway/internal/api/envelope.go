@@ -59,7 +59,7 @@ func (a *API) prepareEnvelope(ctx context.Context, body json.RawMessage, errs []
 // readEnvelope takes the envelope apart and reports every fault. The body was
 // checked to be JSON.
 func (a *API) readEnvelope(body json.RawMessage, now time.Time) (envelope, []fieldError) {
-	e := envelope{options: submitOptions{now: now}}
+	e := envelope{options: a.newOptions(now)}
 	if body[0] != '{' {
 		return e, []fieldError{atPointer("", "must be an object with task, args, kwargs and options")}
 	}

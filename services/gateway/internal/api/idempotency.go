@@ -129,7 +129,7 @@ func whose(ctx context.Context) string {
 
 // queryOptions are the options of a call by name, as far as they can be read.
 func (a *API) queryOptions(c *call) submitOptions {
-	o := submitOptions{now: submittedAt()}
+	o := a.newOptions(submittedAt())
 	_ = parseQuery(a.options, c.request.URL.RawQuery, &o)
 	return o
 }

@@ -36,6 +36,8 @@ type submitOptions struct {
 	softTimeLimit time.Duration
 	ignoreResult  bool
 	retention     time.Duration
+	callback      string
+	checkCallback func(url string) (rule string)
 }
 
 // optionParams is the table of the options.
@@ -93,6 +95,11 @@ func optionParams() []param[submitOptions] {
 			name: "retention", schema: seconds(maxRetention), doc: "How long the result is kept in seconds; 0 means the task's own.",
 			set: func(o *opt, s string) string { return setSeconds(&o.retention, s, maxRetention) },
 		},
+		{
+			name: "callback_url", schema: &huma.Schema{Type: huma.TypeString, Format: "uri", MinLength: new(1), MaxLength: new(longestCallback)},
+			doc: "Call this URL when the task has ended, by the rules of Standard Webhooks. Its host must be on LOVAGE_CALLBACK_ALLOW.",
+			set: func(o *opt, s string) string { o.callback = s; return o.checkCallback(s) },
+		},
 	}
 }
 
@@ -116,6 +123,9 @@ func (o *submitOptions) conflicts(at func(name, detail string) fieldError) []fie
 		case !o.expires.After(o.eta):
 			errs = append(errs, at("expires", "is not after the start: the task would never start"))
 		}
+	}
+	if o.callback != "" && o.ignoreResult {
+		errs = append(errs, at("callback_url", "cannot be given together with ignore_result: there would be no outcome to tell"))
 	}
 	if o.timeLimit > 0 && o.softTimeLimit > o.timeLimit {
 		errs = append(errs, at("soft_time_limit", "must not be above time_limit"))

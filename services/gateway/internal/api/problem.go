@@ -114,6 +114,7 @@ const (
 	slugDraining       slug = "queue-draining"
 	slugOverloaded     slug = "overloaded"
 	slugTooManyStreams slug = "too-many-streams"
+	slugNoCallback     slug = "callback-not-found"
 	slugStopping       slug = "stopping"
 	slugInternal       slug = "internal"
 )
@@ -130,9 +131,9 @@ type problemKind struct {
 }
 
 // kinds is the one table of everything that can go wrong.
-func kinds() [59]problemKind {
+func kinds() [60]problemKind {
 	const soon, later = time.Second, 5 * time.Second
-	return [59]problemKind{
+	return [60]problemKind{
 		{slugMisdirected, http.StatusMisdirectedRequest, "This server does not answer to that host name", false, 0, nil},
 		{slugCrossOrigin, http.StatusForbidden, "Request from another origin", false, 0, nil},
 		{slugUnauthorized, http.StatusUnauthorized, "No valid credentials", false, 0, nil},
@@ -190,6 +191,7 @@ func kinds() [59]problemKind {
 		{"refused", http.StatusServiceUnavailable, "Broker refused the task", true, later, messages.ErrRefused},
 		{slugOverloaded, http.StatusServiceUnavailable, "Too many submissions in flight", true, soon, messages.ErrOverloaded},
 		{slugTooManyStreams, http.StatusTooManyRequests, "Too many event streams", true, later, nil},
+		{slugNoCallback, http.StatusNotFound, "Callback not found", false, 0, nil},
 		{slugStopping, http.StatusServiceUnavailable, "Gateway is stopping", true, soon, nil},
 		{slugInternal, http.StatusInternalServerError, "Internal error", false, 0, nil},
 	}

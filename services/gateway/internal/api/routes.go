@@ -268,6 +268,11 @@ func (a *API) readRoutes(h huma.API, d *documenter) {
 	}, nil, a.stream(a.taskEvents))
 	eventsRoute(a, h, d)
 	route(h, huma.Operation{
+		OperationID: "get-callback", Method: http.MethodGet, Path: routeTask + "/callback", Tags: []string{tagTasks}, Summary: "See what has become of a callback",
+		Description: "Of a task that was submitted with callback_url: each attempt to tell its end.",
+		Parameters:  []*huma.Param{id}, Responses: d.responses(typed[Callback](http.StatusOK, "The callback.")),
+	}, nil, a.getCallback)
+	route(h, huma.Operation{
 		OperationID: "list-tasks", Method: http.MethodGet, Path: routeTasks, Tags: []string{tagTasks}, Summary: "List tasks, newest first",
 		Parameters: document(a.filters), Responses: d.responses(typed[taskList](http.StatusOK, "A page of tasks.")),
 	}, nil, a.listTasks)

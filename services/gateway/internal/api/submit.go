@@ -26,6 +26,8 @@ type submission struct {
 	timeout time.Duration
 	// single tells a submission of its own from an item of a batch.
 	single bool
+	// callback is what is called when the task has ended; empty for nothing.
+	callback string
 	// span is that of the submission while it is sent, nil without tracing.
 	span trace.Span
 }
@@ -44,7 +46,7 @@ func (a *API) submitNamed(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := submitOptions{now: submittedAt()}
+	o := a.newOptions(submittedAt())
 	errs := parseQuery(a.options, c.request.URL.RawQuery, &o)
 	errs = append(errs, o.conflicts(atParameter)...)
 	entry, wrong := checkInput(versions, body)
@@ -57,6 +59,10 @@ func (a *API) submitNamed(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	return a.submit(ctx, c, s)
+}
+
+func (a *API) newOptions(now time.Time) submitOptions {
+	return submitOptions{now: now, checkCallback: a.checkCallback}
 }
 
 // submittedAt is the present in what the wire can carry.
@@ -90,7 +96,7 @@ func (a *API) submission(t *messages.Task, o submitOptions, entry messages.Catal
 	t.Origin = a.origin
 	t.ETA, t.Expires, t.MaxRetries = o.eta, o.expires, o.maxRetries
 	t.TimeLimit, t.SoftTimeLimit, t.IgnoreResult, t.Retention = o.timeLimit, o.softTimeLimit, o.ignoreResult, o.retention
-	s := submission{task: t, delay: o.delay(), wait: wait, terms: terms(entry, t)}
+	s := submission{task: t, delay: o.delay(), wait: wait, terms: terms(entry, t), callback: o.callback}
 	if a.foreign[t.Queue] || entry.Foreign && t.Queue == entry.Queue {
 		// Celery holds the message until the ETA itself.
 		s.delay = 0
@@ -146,9 +152,15 @@ func (a *API) publish(ctx context.Context, s submission) error {
 	if err != nil {
 		return s.sent(err)
 	}
+	settle, err := a.promise(ctx, s)
+	if err != nil {
+		return s.sent(err)
+	}
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, a.opts.PublishTimeout))
 	defer cancel()
-	return s.sent(s.problem(a.enqueue(bounded, s, m)))
+	err = a.enqueue(bounded, s, m)
+	settle(err)
+	return s.sent(s.problem(err))
 }
 
 func encode(s submission) (*messages.Message, error) {

@@ -13,12 +13,14 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/internal/service"
 	"github.com/lovage-mq/lovage/internal/version"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
 	"github.com/lovage-mq/lovage/services/gateway/internal/api"
 	"github.com/lovage-mq/lovage/services/gateway/internal/console"
+	"github.com/lovage-mq/lovage/services/gateway/internal/webhook"
 )
 
 const (
@@ -84,6 +86,10 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	}, func() float64 { return float64(store.Trimmed()) }))
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker, registry)
+	callbacks, err := newCallbacks(c, store, watcher, registry, log)
+	if err != nil {
+		return err
+	}
 	overview, err := rabbitmq.NewOverview(broker, c.ManagementURL)
 	if err != nil {
 		return fmt.Errorf("LOVAGE_MANAGEMENT_URL: %w", err)
@@ -96,7 +102,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		Gate: door.gate(), Rates: door.rates, Audit: door.audit,
 		Log: log.Named("api"), AllowedHosts: append(c.AllowedHosts, listenHost(listener)), ForeignQueues: c.ForeignQueues,
 		MaxBody: c.MaxBody, PublishTimeout: c.PublishTimeout, MaxPublishTimeout: c.MaxPublishTimeout, MaxInFlight: c.MaxInFlight, Retention: pendingTTL + c.ResultTTL,
-		MaxStreams: c.streams(), MaxStreamsPerCaller: c.MaxStreamsEach,
+		Callbacks: callbacks, MaxStreams: c.streams(), MaxStreamsPerCaller: c.MaxStreamsEach,
 		Version: version.String(), Metrics: registry, Tracer: spans.Provider(),
 	})
 	if err != nil {
@@ -119,6 +125,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	g.Go(func() error { return watcher.Run(behind) })
 	g.Go(func() error { return store.Tidy(behind) })
 	g.Go(func() error { return clerk.run(behind) })
+	g.Go(func() error { return callbacks.Run(behind) })
 	g.Go(func() error { return a.Run(behind) })
 	g.Go(func() error { return door.run(behind) })
 	g.Go(func() error { return pages.Run(behind) })
@@ -128,6 +135,17 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return newServer(c, listener, a, door.pages(a), pages, registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
+}
+
+func newCallbacks(c Config, store *results.Store, watcher *results.Watcher, r prometheus.Registerer, log *zap.Logger) (*webhook.Sender, error) {
+	allow, err := outbound.ParseAllowList("LOVAGE_CALLBACK_ALLOW", c.CallbackAllow)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Options{
+		Store: store, Watcher: watcher, Allow: allow, Secrets: c.callbackSecrets,
+		Keep: pendingTTL + c.ResultTTL, Retention: c.ResultTTL, Metrics: r, Log: log.Named("callbacks"),
+	}), nil
 }
 
 // watchDepth shows how full the queues are, without a label that a caller could

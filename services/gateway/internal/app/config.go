@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/lovage-mq/lovage/internal/access"
+	"github.com/lovage-mq/lovage/internal/outbound"
 	"github.com/lovage-mq/lovage/pkg/messages"
 	"github.com/lovage-mq/lovage/pkg/rabbitmq"
 	"github.com/lovage-mq/lovage/pkg/results"
+	"github.com/lovage-mq/lovage/services/gateway/internal/webhook"
 )
 
 const (
@@ -56,6 +59,9 @@ type Config struct {
 	RateBurst         int            `name:"rate-burst" env:"LOVAGE_RATE_BURST" default:"0" help:"How many of them at once; 0 for as many as in a second."`
 	TLSCertFile       string         `name:"tls-cert-file" env:"LOVAGE_TLS_CERT_FILE" type:"path" help:"Certificate (PEM) of the listener, with those between it and its authority; read again when it changes."`
 	TLSKeyFile        string         `name:"tls-key-file" env:"LOVAGE_TLS_KEY_FILE" type:"path" help:"Key (PEM) of the certificate."`
+	CallbackAllow     []string       `name:"callback-allow" env:"LOVAGE_CALLBACK_ALLOW" help:"Hosts that may be called back when a task has ended."`
+	CallbackSecret    string         `name:"callback-secret" env:"LOVAGE_CALLBACK_SECRET" help:"What callbacks are signed with, whsec_ and base64; several separated by commas, the newest first."`
+	CallbackFile      string         `name:"callback-secret-file" env:"LOVAGE_CALLBACK_SECRET_FILE" type:"path" help:"File with these secrets, read at every callback; replaces --callback-secret."`
 	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
 	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`
 }
@@ -92,7 +98,7 @@ func (c Config) Validate() error {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		errs = append(errs, errors.New("LOVAGE_TLS_CERT_FILE, LOVAGE_TLS_KEY_FILE: one goes with the other"))
 	}
-	errs = append(errs, c.checkServers(), errors.Join(c.checkDepths()...))
+	errs = append(errs, c.checkServers(), errors.Join(c.checkDepths()...), errors.Join(c.checkCallbacks()...))
 	for _, q := range c.ForeignQueues {
 		if err := messages.ValidQueue(q); err != nil {
 			errs = append(errs, fmt.Errorf("LOVAGE_FOREIGN_QUEUES: %w", err))
@@ -126,6 +132,39 @@ func (c Config) checkDepths() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// checkCallbacks wants something to sign with where a host may be called.
+func (c Config) checkCallbacks() (errs []error) {
+	allow, err := outbound.ParseAllowList("LOVAGE_CALLBACK_ALLOW", c.CallbackAllow)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if allow.Empty() && c.CallbackSecret == "" {
+		return errs
+	}
+	if _, err := c.callbackSecrets(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// callbackSecrets reads what callbacks are signed with.
+func (c Config) callbackSecrets() ([]webhook.Secret, error) {
+	name, text := "LOVAGE_CALLBACK_SECRET", c.CallbackSecret
+	if c.CallbackFile != "" {
+		name = "LOVAGE_CALLBACK_SECRET_FILE"
+		read, err := os.ReadFile(c.CallbackFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		text = string(read)
+	}
+	secrets, err := webhook.ParseSecrets(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return secrets, nil
 }
 
 // streams leaves connections to those who want an answer.

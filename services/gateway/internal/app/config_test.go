@@ -1,7 +1,9 @@
 package app
 
 import (
+	"encoding/base64"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -98,6 +100,26 @@ func TestValidateNamesEverySettingAtFault(t *testing.T) {
 	c := defaults(t)
 	c.MaxBody, c.ForeignQueues = 16<<20, []string{"celery"}
 	require.NoError(t, c.Validate(), "the limit itself is allowed")
+}
+
+func TestCallbacksNeedASecret(t *testing.T) {
+	t.Parallel()
+	secret := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 32))
+	c := defaults(t)
+	c.CallbackAllow = []string{"hooks.example.com"}
+	require.ErrorContains(t, c.Validate(), "LOVAGE_CALLBACK_SECRET")
+	c.CallbackSecret = secret + "," + secret
+	require.NoError(t, c.Validate())
+	c.CallbackSecret = "whsec_short"
+	err := c.Validate()
+	require.ErrorContains(t, err, "LOVAGE_CALLBACK_SECRET")
+	require.NotContains(t, err.Error(), "short")
+	c.CallbackFile = filepath.Join(t.TempDir(), "secret")
+	require.ErrorContains(t, c.Validate(), "LOVAGE_CALLBACK_SECRET_FILE")
+	require.NoError(t, os.WriteFile(c.CallbackFile, []byte(secret+"\n"+secret+"\n"), 0o600))
+	require.NoError(t, c.Validate())
+	c.CallbackAllow = []string{"https://hooks.example.com"}
+	require.ErrorContains(t, c.Validate(), "LOVAGE_CALLBACK_ALLOW")
 }
 
 func TestStreamsLeaveConnectionsToOthers(t *testing.T) {

@@ -57,7 +57,7 @@ func sign(secrets []Secret, id, timestamp string, body []byte) string {
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
 		mac := hmac.New(sha256.New, secret)
-		fmt.Fprintf(mac, "%s.%s.", id, timestamp)
+		mac.Write([]byte(id + "." + timestamp + "."))
 		mac.Write(body)
 		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	}

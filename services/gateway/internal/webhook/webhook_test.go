@@ -36,23 +36,26 @@ type bench struct {
 	client redis.UniversalClient
 	store  *results.Store
 	url    string
-	calls  chan *http.Request // with the body in its context
-	answer func(w http.ResponseWriter)
+	calls  chan called
 	allow  []string
 }
 
-type bodyKey struct{}
+// called is a call with its body.
+type called struct {
+	*http.Request
+	body []byte
+}
 
 func newBench(t *testing.T, answers ...int) *bench {
 	t.Helper()
 	client, err := results.Open(devstack.Redis(t) + "?read_timeout=20s&write_timeout=20s&dial_timeout=20s&pool_timeout=20s")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
-	b := &bench{t: t, client: client, store: results.New(results.Options{Client: client}), calls: make(chan *http.Request, 100), allow: []string{"127.0.0.1"}}
+	b := &bench{t: t, client: client, store: results.New(results.Options{Client: client}), calls: make(chan called, 100), allow: []string{"127.0.0.1"}}
 	var mu sync.Mutex
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		b.calls <- r.WithContext(context.WithValue(context.Background(), bodyKey{}, body))
+		b.calls <- called{r, body}
 		mu.Lock()
 		status := http.StatusNoContent
 		if len(answers) > 0 {
@@ -110,20 +113,20 @@ func (b *bench) call() (*http.Request, []byte) {
 	b.t.Helper()
 	select {
 	case r := <-b.calls:
-		return r, r.Context().Value(bodyKey{}).([]byte)
+		return r.Request, r.body
 	case <-time.After(patience):
 		require.FailNow(b.t, "nobody called")
 		return nil, nil
 	}
 }
 
-// state waits for the state of a callback.
-func (b *bench) state(s *Sender, id string, want api.CallbackState) *api.Callback {
+// state waits for the state of the callback of t1.
+func (b *bench) state(s *Sender, want api.CallbackState) *api.Callback {
 	b.t.Helper()
 	var got *api.Callback
 	require.Eventually(b.t, func() bool {
 		var err error
-		got, err = s.Get(b.t.Context(), id)
+		got, err = s.Get(b.t.Context(), "t1")
 		return err == nil && got.State == want
 	}, patience, time.Millisecond, "%+v", got)
 	return got
@@ -141,7 +144,7 @@ func TestTheEndOfATaskIsToldSigned(t *testing.T) {
 	b := newBench(t)
 	s, _ := b.sender()
 	b.promise(s, "t1")
-	require.Equal(t, api.CallbackWaiting, b.state(s, "t1", api.CallbackWaiting).State)
+	require.Equal(t, api.CallbackWaiting, b.state(s, api.CallbackWaiting).State)
 	b.end("t1", messages.Success)
 	r, body := b.call()
 	require.Equal(t, "/hook?key=secret", r.URL.String())
@@ -166,7 +169,7 @@ func TestTheEndOfATaskIsToldSigned(t *testing.T) {
 	require.Len(t, signatures, 2, "by the old secret as well")
 	require.Equal(t, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)), signatures[0])
 
-	c := b.state(s, "t1", api.CallbackDelivered)
+	c := b.state(s, api.CallbackDelivered)
 	require.Equal(t, b.url+"/hook", c.URL, "a query may hold a secret")
 	require.Equal(t, id, c.WebhookID)
 	require.Equal(t, 1, c.Attempts)
@@ -208,7 +211,7 @@ func TestACallThatFailsIsMadeAgainWithTheSameID(t *testing.T) {
 	}
 	require.Equal(t, []string{ids[0], ids[0], ids[0]}, ids)
 	require.Equal(t, bodies[0], bodies[2])
-	c := b.state(s, "t1", api.CallbackDelivered)
+	c := b.state(s, api.CallbackDelivered)
 	require.Equal(t, 3, c.Attempts)
 	require.Equal(t, "500 Internal Server Error", c.Latest[0].Error)
 	require.Contains(t, c.Latest[1].Error, "redirects are not followed")
@@ -222,7 +225,7 @@ func TestACallbackIsGivenUpInTheEnd(t *testing.T) {
 		s, _ := b.sender()
 		b.promise(s, "t1")
 		b.end("t1", messages.Success)
-		c := b.state(s, "t1", api.CallbackFailed)
+		c := b.state(s, api.CallbackFailed)
 		require.Equal(t, len(answers), c.Attempts, name)
 		require.Zero(t, b.client.ZCard(t.Context(), "lovage:{callbacks}:due").Val())
 	}
@@ -237,7 +240,7 @@ func TestACallbackOutlivesItsGateway(t *testing.T) {
 	b.end("t1", messages.Success)
 	other, _ := b.sender()
 	b.call()
-	b.state(other, "t1", api.CallbackDelivered)
+	b.state(other, api.CallbackDelivered)
 }
 
 func TestTheFirstPromiseStands(t *testing.T) {
@@ -267,7 +270,7 @@ func TestOnlyAllowedHostsAreCalled(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, kept)
 	b.end("t1", messages.Success)
-	c := b.state(s, "t1", api.CallbackFailed)
+	c := b.state(s, api.CallbackFailed)
 	require.Contains(t, c.Latest[0].Error, "LOVAGE_CALLBACK_ALLOW")
 	require.Empty(t, b.calls)
 }

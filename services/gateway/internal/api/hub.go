@@ -197,10 +197,11 @@ func (h *hub) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !h.idle() {
+		idle := h.idle()
+		if !idle {
 			quiet = time.Now()
 		}
-		if time.Since(quiet) > h.times.linger || ctx.Err() != nil {
+		if idle && time.Since(quiet) >= h.times.linger || ctx.Err() != nil {
 			return nil
 		}
 		if !more {

@@ -40,8 +40,8 @@ func FuzzRequest(f *testing.F) {
 		if strings.Contains(strings.ToLower(value), "wait") {
 			value = "" // there is nobody to wait for
 		}
-		r := httptest.NewRequestWithContext(t.Context(), method, "/", strings.NewReader(body))
-		r.URL, r.RequestURI, r.Host = u, target, "localhost"
+		r := httptest.NewRequestWithContext(t.Context(), post, "/", strings.NewReader(body))
+		r.Method, r.URL, r.RequestURI, r.Host = method, u, target, "localhost"
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set(name, value)
 		w := httptest.NewRecorder()

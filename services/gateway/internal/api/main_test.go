@@ -356,8 +356,8 @@ type server struct {
 }
 
 // newServer starts nothing; the catalog is loaded by the first look.
-func newServer(t testing.TB, change ...func(*Options)) *server {
-	t.Helper()
+func newServer(tb testing.TB, change ...func(*Options)) *server {
+	tb.Helper()
 	s := &server{
 		publisher: &fakePublisher{state: "up"},
 		keys:      &fakeKeys{},
@@ -380,7 +380,7 @@ func newServer(t testing.TB, change ...func(*Options)) *server {
 		c(&o)
 	}
 	a, err := New(o)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	s.API = a
 	return s
 }

@@ -58,7 +58,8 @@ type exchange struct {
 	// action is what a steering act is called, target what it is about, and
 	// which says which of many.
 	action, target, which string
-	span                  trace.Span // nil without tracing
+
+	span trace.Span // nil without tracing
 }
 
 type exchangeKey struct{}

@@ -34,6 +34,7 @@ type commands struct {
 	Dead    deadCmd    `cmd:"" help:"Look at dead letters, send them again or discard them."`
 	Workers workersCmd `cmd:"" help:"List, look at and steer workers."`
 	Catalog catalogCmd `cmd:"" help:"List what tasks there are, or show one."`
+	Audit   auditCmd   `cmd:"" help:"List who has steered what, the newest first."`
 	Keys    keysCmd    `cmd:"" help:"Make, list, revoke and rotate the API keys of gateways."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lovage-mq/lovage/internal/devstack"
+	"github.com/lovage-mq/lovage/pkg/client"
 )
 
 // Keys made on the command line are asked for by the gateway, whether they are
@@ -49,6 +50,13 @@ func TestAGatewayAsksForKeys(t *testing.T) {
 			s.eventually(func() bool { return s.lovage("submit", "sleep_task", "-i", "duration=1").code == 4 }, "the key counts no longer")
 
 			s.header = http.Header{"Authorization": {"Bearer " + admin}}
+			s.lovageEnv = []string{keys, "LOVAGE_API_KEY=" + admin}
+			require.Zero(t, s.lovage("queues", "pause", "default").code)
+			s.eventually(func() bool {
+				var entries []client.AuditEntry
+				s.told(&entries, "audit", "-n", "1")
+				return len(entries) == 1 && entries[0].Who == "ada" && entries[0].Action == "pause-queue" && entries[0].Outcome == "ok"
+			}, "it is in the audit")
 			status, metrics := s.do(http.MethodGet, "/metrics", nil, nil)
 			require.Equal(t, http.StatusOK, status)
 			require.Contains(t, string(metrics), "lovage_")

@@ -39,6 +39,8 @@ type Problem struct {
 	OperationID string `json:"operation_id,omitempty"`
 	// Nearest are known names that look like the unknown one.
 	Nearest []string `json:"nearest,omitempty"`
+	// ViolatedPolicies are those of the RateLimit fields that refused it.
+	ViolatedPolicies []string `json:"violated-policies,omitempty"`
 
 	// RetryAfter is when to try again, 0 when the gateway did not say.
 	RetryAfter time.Duration `json:"-"`

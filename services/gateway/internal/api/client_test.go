@@ -25,6 +25,7 @@ func TestTheClientKnowsEveryField(t *testing.T) {
 		"WorkerInfo": reflect.TypeFor[client.Worker](), "Health": reflect.TypeFor[client.Health](), "Queue": reflect.TypeFor[client.Queue](),
 		"DeadLetter": reflect.TypeFor[client.DeadLetter](), "DeadLetterWhole": reflect.TypeFor[client.DeadLetterWhole](),
 		"DeadList": reflect.TypeFor[client.DeadPage](), "DeadGroup": reflect.TypeFor[client.DeadGroup](), "Dealt": reflect.TypeFor[client.Dealt](),
+		"AuditEntry": reflect.TypeFor[client.AuditEntry](), "AuditList": reflect.TypeFor[client.AuditPage](),
 		"Operation": reflect.TypeFor[client.Operation](), "OperationFilter": reflect.TypeFor[client.OperationFilter](),
 		"TaskOperation": reflect.TypeFor[client.TaskOperation](), "TaskSelection": reflect.TypeFor[client.TaskSelection](), "Counted": reflect.TypeFor[client.Counted](),
 	} {

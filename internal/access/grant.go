@@ -62,6 +62,13 @@ func With(ctx context.Context, g *Grant) context.Context {
 	return context.WithValue(ctx, grantKey{}, g)
 }
 
+// IsKey reports whether a key of a context asks for a grant. It is for contexts
+// of one's own that have one.
+func IsKey(key any) bool {
+	_, is := key.(grantKey)
+	return is
+}
+
 // From returns the grant of whom the context is, nil for nobody's.
 func From(ctx context.Context) *Grant {
 	g, _ := ctx.Value(grantKey{}).(*Grant)

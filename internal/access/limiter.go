@@ -30,6 +30,8 @@ type Limiter struct {
 	script *redis.Script
 	rule   Rate
 	log    *zap.Logger
+	// timeout is rateTimeout.
+	timeout time.Duration
 
 	local Buckets
 	// until is when Redis is asked again, in Unix nanoseconds.
@@ -40,7 +42,7 @@ type Limiter struct {
 // NewLimiter returns a limiter; the rule is for those who have no rate of their
 // own, and is no limit when it is zero.
 func NewLimiter(client redis.UniversalClient, rule Rate, log *zap.Logger) *Limiter {
-	return &Limiter{client: client, script: redis.NewScript(rateLua), rule: rule, log: log}
+	return &Limiter{client: client, script: redis.NewScript(rateLua), rule: rule, log: log, timeout: rateTimeout}
 }
 
 // Take counts a request, and says whether it is within the rate. It waits 50 ms
@@ -73,7 +75,7 @@ func (l *Limiter) Take(ctx context.Context, g *Grant) Quota {
 }
 
 func (l *Limiter) shared(ctx context.Context, who string, rate Rate) (Quota, error) {
-	ctx, cancel := context.WithTimeout(ctx, rateTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	interval, window := rate.interval(), rate.window()
 	answer, err := l.script.Run(ctx, l.client, []string{rateKey + who}, max(1, interval.Microseconds()), window.Microseconds()).Int64Slice()

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -12,7 +13,10 @@ import (
 	"github.com/lovage-mq/lovage/pkg/results"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	logging.Disable()
+	goleak.VerifyTestMain(m)
+}
 
 // newRedis is a store with nothing in it.
 func newRedis(t *testing.T) (access.Redis, redis.UniversalClient) {

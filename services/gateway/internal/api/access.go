@@ -62,7 +62,7 @@ func (a *API) identify(next http.Handler) http.Handler {
 		if a.opts.Rates != nil && !withinRate(w, r, a.opts.Rates.Take(r.Context(), grant)) {
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(access.With(r.Context(), grant)))
+		next.ServeHTTP(w, r)
 	})
 }
 

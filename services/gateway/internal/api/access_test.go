@@ -292,7 +292,7 @@ func BenchmarkIdentify(b *testing.B) {
 	gate := fakeGate{grants: map[string]*access.Grant{"k": grantOf("k", access.Read)}}
 	a := &API{opts: Options{Gate: gate}}
 	h := a.identify(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	r := httptest.NewRequestWithContext(b.Context(), get, "/v1/tasks", nil)
+	r := httptest.NewRequestWithContext(&requestContext{b.Context(), &exchange{}}, get, "/v1/tasks", nil)
 	r.Header.Set("Authorization", "Bearer k")
 	w := httptest.NewRecorder()
 	b.ReportAllocs()

@@ -76,7 +76,7 @@ func TestEveryRouteAsksForItsScope(t *testing.T) {
 	require.NoError(t, json.Unmarshal(s.catalog.bare, &doc))
 	open, asked := 0, 0
 	for path, methods := range doc.Paths {
-		target := strings.NewReplacer("{id}", "x", "{name}", "sleep_task", "{queue}", "default").Replace(path)
+		target := strings.NewReplacer("{id}", "x", "{name}", "sleep_task", "{queue}", "default", "{worker}", "x").Replace(path)
 		for method, op := range methods {
 			method = strings.ToUpper(method)
 			w := s.ask(t, method, target, "")
@@ -369,7 +369,7 @@ func TestEverySteeringActIsAudited(t *testing.T) {
 	require.NoError(t, json.Unmarshal(s.catalog.bare, &doc))
 	acts := 0
 	for path, methods := range doc.Paths {
-		target := strings.NewReplacer("{id}", "x", "{name}", "sleep_task", "{queue}", "default").Replace(path)
+		target := strings.NewReplacer("{id}", "x", "{name}", "sleep_task", "{queue}", "default", "{worker}", "x").Replace(path)
 		for method, op := range methods {
 			method = strings.ToUpper(method)
 			before := len(audit.entries)

@@ -360,11 +360,14 @@ func (s *Store) file(ctx context.Context, r *messages.Result) {
 }
 
 // trim bounds the index from time to time. What has been stored is not in
-// question, so an error here is not the caller's.
+// question, so an error here is not the caller's. A caller that stops waits for
+// it: what is dropped is to be counted.
 func (s *Store) trim(ctx context.Context, added int) {
 	if !s.index.due(added) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ioTimeout)
+	defer cancel()
 	if err := s.index.trim(ctx); err != nil {
 		s.log.Debug("index not trimmed", zap.Error(err))
 	}

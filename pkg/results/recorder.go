@@ -220,9 +220,7 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 	}
 	r.report(ctx, outage)
 	if outage == nil {
-		if _, err := r.store.index.put(ctx, known); err != nil {
-			r.store.log.Debug("index not put right", zap.Error(err))
-		}
+		r.putRight(ctx, known)
 		r.store.trim(ctx, len(batch))
 	}
 	return left
@@ -236,6 +234,15 @@ func (r *Recorder) written(batch []submission, cmds []*redis.BoolCmd) (records [
 		}
 	}
 	return records
+}
+
+// putRight looks after the entries of tasks of which there was a record already.
+func (r *Recorder) putRight(ctx context.Context, known []entry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if _, err := r.store.index.put(ctx, known); err != nil {
+		r.store.log.Debug("index not put right", zap.Error(err))
+	}
 }
 
 // report logs the beginning and the end of an outage, and nothing in between.

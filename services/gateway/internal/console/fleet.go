@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/lovage-mq/lovage/pkg/client"
 )
@@ -18,6 +19,14 @@ func (c *Console) queues(ctx context.Context, _ *http.Request) (*view, error) {
 
 func (c *Console) steerQueue(ctx context.Context, r *http.Request) (*view, error) {
 	verb := r.PathValue("verb")
+	if verb == "purge" {
+		_, err := c.client.Purge(ctx, r.PathValue("queue"), 0)
+		if err != nil {
+			v, _ := c.purge(ctx, r) // what was refused is what is to be said
+			return v, err
+		}
+		return back("/console/queues", verb), nil
+	}
 	steer := map[string]func(context.Context, string) error{
 		"pause": c.client.Pause, "resume": c.client.Resume, "drain": c.client.Drain,
 	}[verb]
@@ -29,6 +38,66 @@ func (c *Console) steerQueue(ctx context.Context, r *http.Request) (*view, error
 		return v, err
 	}
 	return back("/console/queues", verb), nil
+}
+
+// purge asks before all that waits in a queue is revoked.
+func (c *Console) purge(ctx context.Context, r *http.Request) (*view, error) {
+	queue := r.PathValue("queue")
+	v := &view{name: "purge", Title: "Purge " + queue, Section: "queues"}
+	waiting, err := c.client.CountWaiting(ctx, queue)
+	v.Data = map[string]any{"Queue": queue, "Waiting": waiting}
+	return v, err
+}
+
+// oneWorker is what the page of a worker shows.
+type oneWorker struct {
+	Worker *client.Worker
+	Dump   *client.Dump
+}
+
+// worker shows one worker, what it runs, and how it can be steered.
+func (c *Console) worker(ctx context.Context, r *http.Request) (*view, error) {
+	name := r.PathValue("worker")
+	v := &view{name: "worker", Title: "Worker " + name, Section: "workers", Self: workerPath(name), Data: oneWorker{}}
+	w, err := c.client.Worker(ctx, name)
+	if err == nil {
+		v.Data = oneWorker{Worker: w}
+	}
+	return v, err
+}
+
+func workerPath(name string) string { return "/console/workers/" + url.PathEscape(name) }
+
+func (c *Console) steerWorker(ctx context.Context, r *http.Request) (*view, error) {
+	name, verb := r.PathValue("worker"), r.PathValue("verb")
+	var err error
+	switch verb {
+	case "slots":
+		var slots int
+		if slots, err = strconv.Atoi(r.PostFormValue("slots")); err != nil {
+			err = badForm("The slots must be a whole number.")
+			break
+		}
+		_, err = c.client.SetSlots(ctx, name, slots)
+	case "stop":
+		_, err = c.client.StopWorker(ctx, name)
+	case "dump":
+		v, missing := c.worker(ctx, r)
+		if missing != nil {
+			return v, missing
+		}
+		one := v.Data.(oneWorker)
+		one.Dump, err = c.client.Dump(ctx, name, r.PostFormValue("task"))
+		v.Data = one
+		return v, err
+	default:
+		return c.missing(ctx, r)
+	}
+	if err != nil {
+		v, _ := c.worker(ctx, r) // what was refused is what is to be said
+		return v, err
+	}
+	return back(workerPath(name), verb), nil
 }
 
 // workers shows who is alive.

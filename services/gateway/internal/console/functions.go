@@ -19,7 +19,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"ago": ago, "stamp": stamp, "took": took, "number": number, "pretty": pretty, "short": short,
 		"tone": tone, "word": word, "seg": url.PathEscape, "query": query, "plural": plural, "percent": percent,
-		"upper": strings.ToUpper, "seconds": seconds,
+		"upper": strings.ToUpper, "seconds": seconds, "bytes": size,
 		"list": func(items ...string) []string { return items }, "dict": dict, "minus": func(a, b int) int { return a - b },
 	}
 }
@@ -92,6 +92,11 @@ func number(v any) string {
 			return "–"
 		}
 		return grouped(*n)
+	case *float64:
+		if n == nil {
+			return "–"
+		}
+		return number(*n)
 	case int:
 		return grouped(n)
 	case int64:
@@ -132,6 +137,15 @@ func seconds(n float64) string {
 		return "–"
 	}
 	return duration(time.Duration(n * float64(time.Second)))
+}
+
+// size writes a number of bytes that may not be known.
+func size(n int64) string {
+	const mega = 1 << 20
+	if n == 0 {
+		return "–"
+	}
+	return number(float64(n)/mega) + " MB"
 }
 
 func plural(n int, one, many string) string {

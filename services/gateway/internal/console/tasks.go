@@ -2,9 +2,9 @@ package console
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -12,12 +12,7 @@ import (
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
-const (
-	pageLength = 50
-	// mostScanned is how many pages are read for one page of what the API does
-	// not look for itself.
-	mostScanned = 5
-)
+const pageLength = 50
 
 // taskQuery is what the list is asked for.
 type taskQuery struct {
@@ -48,8 +43,24 @@ var groups = []struct {
 	{"cancelled", "Cancelled", []client.State{client.Revoked}},
 }
 
+// An id begins so, and field=value is asked of the input.
+var (
+	looksLikeID    = regexp.MustCompile("^0[0-9a-f]{3,7}(-[0-9a-f-]*)?$|^[0-9a-f]{8}-[0-9a-f-]*$")
+	looksLikeField = regexp.MustCompile(`^([A-Za-z_][\w.]*)=(\S+)$`)
+)
+
+// filter is what the API is asked. A text is the beginning of an id, a field of
+// the input and its value, or a part of an error.
 func (q taskQuery) filter() client.Filter {
 	f := client.Filter{Name: q.Name, Queue: q.Queue, Worker: q.Worker, Cursor: q.Cursor, Limit: pageLength}
+	switch field := looksLikeField.FindStringSubmatch(q.Text); {
+	case field != nil:
+		f.Input = map[string]string{field[1]: field[2]}
+	case looksLikeID.MatchString(q.Text):
+		f.ID = q.Text
+	default:
+		f.Error = q.Text
+	}
 	for _, g := range groups {
 		if g.Name == q.State {
 			f.States = g.States
@@ -99,9 +110,8 @@ type taskList struct {
 	Queues     []string
 	Tasks      []client.Task
 	NextCursor string
-	// Looked is how many tasks were looked at for this page, when text was
-	// looked for.
-	Looked int
+	// Trimmed is how many tasks are too old for the list.
+	Trimmed int
 }
 
 // tasks lists tasks, and what is typed narrows the list.
@@ -135,53 +145,16 @@ func (c *Console) known(ctx context.Context) (names, queues []string) {
 
 // find fills in a page.
 func (c *Console) find(ctx context.Context, list *taskList) error {
-	f := list.Query.filter()
-	text := strings.ToLower(list.Query.Text)
-	if text == "" {
-		page, err := c.client.List(ctx, f)
-		if err == nil {
-			list.Tasks, list.NextCursor = page.Tasks, page.NextCursor
-		}
+	page, err := c.client.List(ctx, list.Query.filter())
+	if err != nil {
 		return err
 	}
-	if f.Cursor == "" {
-		switch t, err := c.client.Get(ctx, list.Query.Text); {
-		case err == nil:
-			list.Tasks, list.Looked = []client.Task{*t}, 1
-			return nil
-		case !refused(err):
-			return err
-		}
-	}
-	f.Limit = 200
-	for range mostScanned {
-		page, err := c.client.List(ctx, f)
-		if err != nil {
-			return err
-		}
-		list.Looked += len(page.Tasks)
-		for _, t := range page.Tasks {
-			if mentions(t, text) {
-				list.Tasks = append(list.Tasks, t)
-			}
-		}
-		if f.Cursor, list.NextCursor = page.NextCursor, page.NextCursor; f.Cursor == "" || len(list.Tasks) >= pageLength {
-			return nil
+	list.Tasks, list.NextCursor, list.Trimmed = page.Tasks, page.NextCursor, page.Trimmed
+	if text := list.Query.Text; text != "" && len(list.Tasks) == 0 && list.Query.Cursor == "" {
+		// Ids that others have made look like anything.
+		if t, err := c.client.Get(ctx, text); err == nil {
+			list.Tasks = []client.Task{*t}
 		}
 	}
 	return nil
-}
-
-func refused(err error) bool {
-	p, ok := errors.AsType[*client.Problem](err)
-	return ok && p.Status < http.StatusInternalServerError
-}
-
-// mentions reports whether a task says a text where a row shows it.
-func mentions(t client.Task, text string) bool {
-	parts := []string{t.TaskID, t.Name}
-	if t.Error != nil {
-		parts = append(parts, t.Error.Type+": "+t.Error.Message)
-	}
-	return slices.ContainsFunc(parts, func(s string) bool { return strings.Contains(strings.ToLower(s), text) })
 }

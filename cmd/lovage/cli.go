@@ -24,6 +24,7 @@ type commands struct {
 	Wait   waitCmd   `cmd:"" help:"Wait until a task has ended; the exit code tells how."`
 	List   listCmd   `cmd:"" help:"List tasks, newest first."`
 	Logs   logsCmd   `cmd:"" help:"Show what a task has logged."`
+	Tail   tailCmd   `cmd:"" help:"Show what becomes of tasks, as it happens."`
 	Cancel cancelCmd `cmd:"" help:"Cancel tasks that have not ended."`
 	Retry  retryCmd  `cmd:"" help:"Run tasks again that have failed or were revoked."`
 	Delete deleteCmd `cmd:"" help:"Delete tasks that have ended."`

@@ -36,16 +36,16 @@ type devCmd struct {
 // Run serves until ctx ends. What it has started ends with it, in order, and also
 // when the program is killed.
 func (c *devCmd) Run(ctx context.Context, a *app) (err error) {
-	log, _, err := service.Options{LogLevel: c.LogLevel, LogFormat: "console"}.Logger()
+	log, err := service.Options{LogLevel: c.LogLevel, LogFormat: "console"}.Logger()
 	if err != nil {
 		return err
 	}
 	own := servers{dir: c.Dir}
 	defer func() { err = errors.Join(err, own.stop(ctx)) }()
-	if err := own.start(ctx, a, c); err != nil {
-		if ctx.Err() != nil {
-			return nil // it was told to end
-		}
+	switch err := own.start(ctx, a, c); {
+	case ctx.Err() != nil:
+		return nil // it was told to end
+	case err != nil:
 		return c.explain(err)
 	}
 	return c.serve(ctx, a, &own, log)
@@ -78,13 +78,13 @@ func (c *devCmd) serve(ctx context.Context, a *app, at *servers, log *zap.Logger
 	}
 	g.Go(func() error {
 		err := c.await(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			a.welcome(c, at)
+		case ctx.Err() == nil:
+			return err
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return nil // or it was told to end
 	})
 	return g.Wait()
 }

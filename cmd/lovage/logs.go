@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/lovage-mq/lovage/pkg/client"
@@ -65,8 +66,8 @@ func after(lines, shown []client.LogLine) []client.LogLine {
 	if len(shown) == 0 {
 		return lines
 	}
-	for i := len(lines) - 1; i >= 0; i-- {
-		if reflect.DeepEqual(lines[i], shown[len(shown)-1]) {
+	for i, line := range slices.Backward(lines) {
+		if reflect.DeepEqual(line, shown[len(shown)-1]) {
 			return lines[i+1:]
 		}
 	}

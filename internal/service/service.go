@@ -39,9 +39,9 @@ type Options struct {
 	PprofListen string `name:"pprof-listen" env:"LOVAGE_PPROF_LISTEN" help:"Loopback address that serves Go profiles under /debug/pprof; none by default."`
 }
 
-// Logger builds the logger, and the level that it has for now. Nothing is sampled:
+// logger builds the logger, and the level that it has for now. Nothing is sampled:
 // a line that is missing under load is missed most.
-func (o Options) Logger() (*zap.Logger, zap.AtomicLevel, error) {
+func (o Options) logger() (*zap.Logger, zap.AtomicLevel, error) {
 	level, err := zap.ParseAtomicLevel(o.LogLevel)
 	if err != nil {
 		return nil, level, fmt.Errorf("LOVAGE_LOG_LEVEL: %w", err)
@@ -62,7 +62,7 @@ func (o Options) Logger() (*zap.Logger, zap.AtomicLevel, error) {
 // Run runs a program until SIGINT or SIGTERM and returns its exit code. A
 // second signal ends it at once.
 func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
-	log, level, err := o.Logger()
+	log, level, err := o.logger()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2

@@ -197,7 +197,7 @@ func (o Options) withDefaults() Options {
 	o.MaxStreams = orDefault(o.MaxStreams, 5000)
 	o.MaxStreamsPerCaller = orDefault(o.MaxStreamsPerCaller, 500)
 	if o.Caller == nil {
-		o.Caller = remoteAddress
+		o.Caller = callerOf
 	}
 	o.Retention = orDefault(o.Retention, 8*24*time.Hour)
 	return o

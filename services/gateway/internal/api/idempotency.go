@@ -185,7 +185,6 @@ func (a *API) replay(ctx context.Context, c *call, r Reserved, o submitOptions) 
 	if wait > 0 && !o.ignoreResult {
 		watch := a.watch(r.ID, wait)
 		defer watch.stop()
-		c.lasting()
 		record, err := a.follow(ctx, watch, finished)
 		if err == nil {
 			if out, err = submitted(record, wait); err != nil {

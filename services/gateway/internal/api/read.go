@@ -25,9 +25,6 @@ func (a *API) getTask(ctx context.Context, c *call) (*reply, error) {
 		return nil, newProblem(slugTaskNotFound, "no task has such an id")
 	}
 	have := c.request.Header.Values("If-None-Match")
-	if wait > 0 {
-		c.lasting()
-	}
 	enough := finished
 	if len(have) > 0 {
 		enough = func(r *messages.Result) bool { return finished(r) || !matches(have, r) }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/lovage-mq/lovage/internal/access"
 )
 
 const eventsType = "text/event-stream"
@@ -45,7 +47,6 @@ type events struct {
 // long as it likes.
 func (a *API) openEvents(c *call) (*events, error) {
 	e := &events{to: c.writer, conn: http.NewResponseController(c.writer), times: a.streamTimes}
-	c.lasting()
 	h := c.writer.Header()
 	h.Set("Content-Type", eventsType)
 	h.Set("X-Accel-Buffering", "no") // nginx would keep what is meant to arrive
@@ -118,10 +119,6 @@ func withEvents(responses map[string]*huma.Response, description string) map[str
 	return responses
 }
 
-// lasting lets a request take longer than net/http gives a client to send it:
-// the whole of it is here.
-func (c *call) lasting() { _ = http.NewResponseController(c.writer).SetReadDeadline(time.Time{}) }
-
 // streams bounds the event streams that are open, in all and of each caller.
 type streams struct {
 	most, mostOf int
@@ -167,8 +164,12 @@ func (s *streams) count() int {
 	return s.open
 }
 
-// remoteAddress tells callers apart who show no credentials.
-func remoteAddress(r *http.Request) string {
+// callerOf is whose a request is: that of its credential, and of the address it
+// comes from where nobody shows one.
+func callerOf(r *http.Request) string {
+	if g := access.From(r.Context()); g != nil && g.Who != access.Anonymous {
+		return "credential " + g.Who
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

@@ -124,7 +124,6 @@ func (a *API) submit(ctx context.Context, c *call, s submission) (*reply, error)
 		return nil, err
 	}
 	if s.wait > 0 {
-		c.lasting()
 		if r, err := a.follow(ctx, watch, finished); err == nil {
 			record = r
 		}

@@ -158,7 +158,7 @@ func TestManyAcksBeyondAGapWaitForItToClose(t *testing.T) {
 		require.NoError(t, a.ack(2))
 		require.Empty(t, l.open)
 		require.Equal(t, 2, l.writes)
-		time.Sleep(2 * gapWait)
+		<-time.After(2 * gapWait)
 		require.Zero(t, l.refused)
 	})
 }
@@ -167,7 +167,7 @@ func TestManyAcksBeyondAGapWaitForItToClose(t *testing.T) {
 func TestAcksBeyondAGapDoNotWaitForLong(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(*acks){
-		"in time": func(*acks) { time.Sleep(gapWait) },
+		"in time": func(*acks) { <-time.After(gapWait) },
 		"at once": (*acks).flush,
 		"not few": func(*acks) {},
 	} {

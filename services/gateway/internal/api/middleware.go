@@ -118,7 +118,7 @@ func (a *API) logRequests(next http.Handler) http.Handler {
 			}
 		}()
 		ctx := a.beginSpan(r.Context(), r, x)
-		next.ServeHTTP(rec, r.WithContext(&requestContext{ctx, x}))
+		next.ServeHTTP(rec, r.WithContext(&requestContext{ctx, x})) //nolint:contextcheck // it wraps that of the request
 	})
 }
 

@@ -93,6 +93,9 @@ func New(o Options) *Sender {
 			Name: "lovage_callback_attempts_total", Help: "Attempts to call back by outcome: delivered, again (it will be tried again) or failed (it will not).",
 		}, []string{"outcome"}),
 	}
+	for _, outcome := range []string{"delivered", "again", "failed"} {
+		s.outcomes.WithLabelValues(outcome) // 0 from the beginning
+	}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(s.outcomes)
 	}

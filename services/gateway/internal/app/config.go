@@ -60,7 +60,7 @@ type Config struct {
 	TLSCertFile       string         `name:"tls-cert-file" env:"LOVAGE_TLS_CERT_FILE" type:"path" help:"Certificate (PEM) of the listener, with those between it and its authority; read again when it changes."`
 	TLSKeyFile        string         `name:"tls-key-file" env:"LOVAGE_TLS_KEY_FILE" type:"path" help:"Key (PEM) of the certificate."`
 	CallbackAllow     []string       `name:"callback-allow" env:"LOVAGE_CALLBACK_ALLOW" help:"Hosts that may be called back when a task has ended."`
-	CallbackSecret    string         `name:"callback-secret" env:"LOVAGE_CALLBACK_SECRET" help:"What callbacks are signed with, whsec_ and base64; several separated by commas, the newest first."`
+	CallbackSecret    string         `name:"callback-secret" env:"LOVAGE_CALLBACK_SECRET" secret:"" help:"What callbacks are signed with, whsec_ and base64; several separated by commas, the newest first."`
 	CallbackFile      string         `name:"callback-secret-file" env:"LOVAGE_CALLBACK_SECRET_FILE" type:"path" help:"File with these secrets, read at every callback; replaces --callback-secret."`
 	InsecureNoAuth    bool           `name:"insecure-no-auth" env:"LOVAGE_INSECURE_NO_AUTH" help:"Listen on other than loopback addresses although nobody has to show credentials."`
 	ShutdownDelay     time.Duration  `name:"shutdown-delay" env:"LOVAGE_SHUTDOWN_DELAY" default:"0s" help:"How long to go on serving after SIGTERM, for load balancers to look elsewhere."`

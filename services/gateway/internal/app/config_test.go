@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"testing"
 	"time"
 
@@ -130,4 +132,15 @@ func TestStreamsLeaveConnectionsToOthers(t *testing.T) {
 	require.Equal(t, 750, c.streams())
 	c.MaxConnections = 1
 	require.Equal(t, 1, c.streams())
+}
+
+// What is a secret by its name is hidden when the settings are printed.
+func TestSecretsAreMarked(t *testing.T) {
+	t.Parallel()
+	for field := range reflect.TypeFor[Config]().Fields() {
+		if name := field.Tag.Get("env"); regexp.MustCompile(`(SECRET|PASSWORD|TOKEN)$`).MatchString(name) {
+			_, marked := field.Tag.Lookup("secret")
+			require.True(t, marked, name)
+		}
+	}
 }

@@ -1,6 +1,6 @@
 // Package manifests reads what deploy/k8s says about our programs, for tests
 // that compare it with the code. It renders nothing: it knows the base, and the
-// settings that overlays add.
+// settings that overlays add and take away.
 package manifests
 
 import (
@@ -95,13 +95,17 @@ func (p Program) Parse(options any) error {
 
 // deployment is what is read of a Deployment.
 type deployment struct {
-	Kind string
-	Spec struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Spec     struct {
 		Template struct {
 			Spec struct {
 				Grace      int `yaml:"terminationGracePeriodSeconds"`
 				Containers []struct {
-					Env   []struct{ Name, Value string }
+					Env []struct {
+						Name, Value string
+						Patch       string `yaml:"$patch"`
+					}
 					Ports []struct {
 						Name          string
 						ContainerPort int `yaml:"containerPort"`
@@ -141,8 +145,8 @@ func find(path string) (d deployment, err error) {
 	}
 }
 
-// addSettings adds what the ConfigMap of the program has, in the kustomizations
-// that this one is made of first.
+// addSettings adds what the ConfigMap of the program has, and what a patch in a
+// file of its own says, in the kustomizations that this one is made of first.
 func addSettings(settings map[string]string, directory, program string) error {
 	text, err := os.ReadFile(filepath.Join(directory, "kustomization.yaml"))
 	if err != nil {
@@ -154,6 +158,7 @@ func addSettings(settings map[string]string, directory, program string) error {
 			Name     string
 			Literals []string
 		} `yaml:"configMapGenerator"`
+		Patches []struct{ Path string }
 	}
 	if err := yaml.Unmarshal(text, &k); err != nil {
 		return fmt.Errorf("%s: %w", directory, err)
@@ -174,5 +179,30 @@ func addSettings(settings map[string]string, directory, program string) error {
 			settings[name] = value
 		}
 	}
+	for _, patch := range k.Patches {
+		if patch.Path == "" {
+			continue
+		}
+		d, err := find(filepath.Join(directory, patch.Path))
+		if err != nil {
+			return err
+		}
+		if d.Metadata.Name == program {
+			d.patch(settings)
+		}
+	}
 	return nil
+}
+
+// patch changes settings as this deployment does, which is a patch.
+func (d deployment) patch(settings map[string]string) {
+	for _, c := range d.Spec.Template.Spec.Containers {
+		for _, e := range c.Env {
+			if e.Patch == "delete" {
+				delete(settings, e.Name)
+				continue
+			}
+			settings[e.Name] = e.Value
+		}
+	}
 }

@@ -64,6 +64,21 @@ func TestComposeFileIsValid(t *testing.T) {
 	}
 }
 
+// The gateway asks nobody for a key there, and the servers have passwords that
+// everybody knows.
+func TestPortsArePublishedOnThisMachineOnly(t *testing.T) {
+	t.Parallel()
+	p, err := load(t.Context(), []string{"observability"}, file(t, "docker-compose.yaml"), file(t, "deploy/docker/compose.devstack.yaml"))
+	require.NoError(t, err)
+	for _, s := range p.Services {
+		require.Empty(t, s.NetworkMode, s.Name)
+		for _, port := range s.Ports {
+			require.Equal(t, "127.0.0.1", port.HostIP, "%s: %d", s.Name, port.Target)
+		}
+	}
+	require.NotEmpty(t, p.Services["gateway"].Ports)
+}
+
 // A check that finds nothing would be of no use.
 func TestMistakesAreFound(t *testing.T) {
 	t.Parallel()

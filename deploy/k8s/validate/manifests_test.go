@@ -19,10 +19,10 @@ import (
 // overlays are what can be given to `kubectl apply -k`, with the secrets that
 // somebody has to make before.
 var overlays = map[string][]string{
-	"base":                {"lovage-connections"},
+	"base":                {"lovage-connections", "lovage-keys"},
 	"overlays/dev":        nil,
-	"overlays/production": {"lovage-connections", "lovage-tls", "lovage-users", "rabbitmq-default-user"},
-	"overlays/keda":       {"lovage-connections", "lovage-tls", "lovage-users", "rabbitmq-default-user"},
+	"overlays/production": {"lovage-connections", "lovage-keys", "lovage-prometheus", "lovage-tls", "rabbitmq-default-user"},
+	"overlays/keda":       {"lovage-connections", "lovage-keys", "lovage-prometheus", "lovage-tls", "rabbitmq-default-user"},
 }
 
 func TestOverlaysAreValid(t *testing.T) {
@@ -103,8 +103,12 @@ func references(t *testing.T, r *resource.Resource) map[string][]string {
 		return map[string][]string{"Secret": {text(t, r, "spec.secretTargetRef.0.name"), text(t, r, "spec.secretTargetRef.1.name")}}
 	case "Ingress":
 		return map[string][]string{
-			"Secret":  {r.GetAnnotations()["nginx.ingress.kubernetes.io/auth-secret"], text(t, r, "spec.tls.0.secretName")},
+			"Secret":  {text(t, r, "spec.tls.0.secretName")},
 			"Service": {text(t, r, "spec.rules.0.http.paths.0.backend.service.name")},
+		}
+	case "ServiceMonitor":
+		if name := bearer(t, r); name != "" {
+			return map[string][]string{"Secret": {name}}
 		}
 	}
 	return nil

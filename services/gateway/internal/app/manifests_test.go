@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/internal/manifests"
 )
 
@@ -23,6 +25,9 @@ func TestManifestsFitTheGateway(t *testing.T) {
 		require.NoError(t, p.Parse(&s), overlay)
 		require.NoError(t, s.Validate(), overlay)
 		require.Equal(t, fmt.Sprintf(":%d", p.Ports["http"]), s.Listen)
+		open := overlay == "overlays/dev"
+		require.Equal(t, open, s.InsecureNoAuth, overlay)
+		require.Equal(t, !open, s.secured(), overlay)
 		require.Subset(t, s.AllowedHosts, []string{"gateway", "gateway.lovage.svc"}, "other pods address it so")
 		for _, probe := range []manifests.Probe{p.Startup, p.Liveness, p.Readiness} {
 			require.Equal(t, "http", probe.Port)
@@ -37,7 +42,8 @@ func TestManifestsFitTheGateway(t *testing.T) {
 	}
 }
 
-// What the probes ask is answered although neither RabbitMQ nor Redis is there.
+// What the probes ask is answered although they have no key, and neither RabbitMQ
+// nor Redis is there. Prometheus needs one that reads.
 func TestProbesOfTheManifestsAreAnswered(t *testing.T) {
 	t.Parallel()
 	p, err := manifests.Read("../../../..", "base", "gateway")
@@ -45,6 +51,10 @@ func TestProbesOfTheManifestsAreAnswered(t *testing.T) {
 	c := defaults(t)
 	c.Listen = "127.0.0.1:0"
 	c.AMQPURL, c.RedisURL = "amqp://127.0.0.1:1/", "redis://127.0.0.1:1/0"
+	c.APIKeysFile = filepath.Join(t.TempDir(), "keys.json")
+	key, token, err := access.New(access.Key{Name: "prometheus", Scopes: []access.Scope{access.Read}})
+	require.NoError(t, err)
+	require.NoError(t, access.File{Path: c.APIKeysFile}.Save(t.Context(), key))
 	core, log := observer.New(zap.InfoLevel)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -61,14 +71,22 @@ func TestProbesOfTheManifestsAreAnswered(t *testing.T) {
 		}
 		return address != ""
 	}, 30*time.Second, time.Millisecond)
-	for _, probe := range []manifests.Probe{p.Startup, p.Liveness, p.Readiness, {Path: "/metrics"}} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+probe.Path, http.NoBody)
+	ask := func(path, token string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
 		require.NoError(t, err)
 		req.Host = "10.1.2.3:8080" // a pod is asked by its address
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
-		require.Equal(t, http.StatusOK, res.StatusCode, probe.Path)
+		return res.StatusCode
 	}
+	for _, probe := range []manifests.Probe{p.Startup, p.Liveness, p.Readiness} {
+		require.Equal(t, http.StatusOK, ask(probe.Path, ""), probe.Path)
+	}
+	require.Equal(t, http.StatusUnauthorized, ask("/metrics", ""))
+	require.Equal(t, http.StatusOK, ask("/metrics", token))
 	require.NotEqual(t, p.Liveness.Path, p.Readiness.Path)
 }

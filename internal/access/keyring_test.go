@@ -168,6 +168,35 @@ func TestAFileThatIsBrokenLeavesTheKeysAsTheyWere(t *testing.T) {
 	require.ErrorIs(t, err, access.ErrUnknown, "it is the file that counts")
 }
 
+// A Secret that is mounted is a directory of links, one of which is replaced.
+func TestAMountedSecretIsReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "..data")
+	publish := func(version string, keys ...access.Key) {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		require.NoError(t, access.File{Path: filepath.Join(dir, version, "keys.json")}.Save(t.Context(), keys...))
+		require.NoError(t, os.Symlink(version, data+"_tmp"))
+		require.NoError(t, os.Rename(data+"_tmp", data))
+	}
+	first, token := newKey(t)
+	publish("..1", first)
+	file := filepath.Join(dir, "keys.json")
+	require.NoError(t, os.Symlink(filepath.Join("..data", "keys.json"), file))
+	ring := newKeyring(t, access.File{Path: file})
+	_, err := ring.Check(token, time.Now())
+	require.NoError(t, err)
+
+	old, successor, next, err := first.Rotate(time.Hour, time.Time{})
+	require.NoError(t, err)
+	publish("..2", old, successor)
+	require.NoError(t, ring.Refresh(t.Context()))
+	for _, good := range []string{token, next} {
+		_, err = ring.Check(good, time.Now())
+		require.NoError(t, err)
+	}
+}
+
 func FuzzKeysFile(f *testing.F) {
 	dir := f.TempDir()
 	f.Add([]byte(`{"keys":[{"id":"aaaaaaaa","name":"a","sha256":"` + strings.Repeat("00", 32) + `","scopes":["read"],"created_at":"2026-01-01T00:00:00Z"}]}`))

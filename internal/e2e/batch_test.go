@@ -197,12 +197,13 @@ func (s *stack) standsStill() {
 	s.t.Helper()
 	last := ""
 	since := time.Now()
-	s.eventually(func() bool {
+	// It takes as long as the machine needs for so many submissions.
+	require.Eventually(s.t, func() bool {
 		if now := s.metric(s.url+"/metrics", `lovage_submissions_total{outcome="accepted"}`); now != last {
 			last, since = now, time.Now()
 		}
 		return time.Since(since) > 3*time.Second
-	}, "nothing more is submitted")
+	}, 3*patience, 20*time.Millisecond, "nothing more is submitted")
 }
 
 // smallBuffers returns a client whose sockets hold little.

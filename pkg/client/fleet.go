@@ -55,6 +55,8 @@ type Health struct {
 	Catalog string `json:"catalog"`
 	// Tasks is how many kinds of tasks are in the catalog.
 	Tasks int `json:"tasks"`
+	// Version is that of the gateway.
+	Version string `json:"version"`
 	// Time is the gateway's clock, in whole seconds.
 	Time time.Time `json:"-"`
 }

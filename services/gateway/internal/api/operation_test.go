@@ -223,7 +223,7 @@ func TestAnotherGatewayGoesOnWithAnOperation(t *testing.T) {
 	s := operator(t)
 	s.run(t)
 	all := s.left()
-	at := s.begin(t, "/v1/queues/default/redrive?all=true&rate=10")
+	at := s.begin(t, "/v1/queues/default/redrive?all=true&rate=2")
 	s.await(t, at, underWay)
 	s.Drain()
 	s.Rest(t.Context())

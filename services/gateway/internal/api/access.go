@@ -23,8 +23,12 @@ type Gate interface {
 	Identify(r *http.Request) (*access.Grant, error)
 }
 
-// ErrNoScope is for a key that is right, and not for what it is shown for.
-var ErrNoScope = errors.New("the key lacks the scope")
+// ErrNoScope is for a key that is right, and not for what it is shown for,
+// ErrRestricted for one that is for some tasks or queues where all are shown.
+var (
+	ErrNoScope    = errors.New("the key lacks the scope")
+	ErrRestricted = errors.New("the key is for some tasks or queues only")
+)
 
 // ErrNoCredentials is that of a [Gate] for a request that shows nothing.
 var ErrNoCredentials = errors.New("no credentials")
@@ -84,7 +88,7 @@ func refuseStranger(w http.ResponseWriter, r *http.Request, err error) {
 	p := strangerProblem(err)
 	if p.Status == http.StatusUnauthorized && wantsPage(r) {
 		exchangeOf(r.Context()).fail(p)
-		w.Header().Set("Location", LoginPath+"?next="+url.QueryEscape(r.URL.RequestURI()))
+		w.Header().Set("Location", LoginPath+"?next="+url.QueryEscape(pageOf(r)))
 		w.WriteHeader(http.StatusSeeOther)
 		return
 	}
@@ -110,6 +114,7 @@ func strangerProblem(err error) *problem {
 		{access.ErrExpired, slugUnauthorized, "the API key has expired; get another one (lovage keys rotate)"},
 		{access.ErrRevoked, slugUnauthorized, "the API key was revoked"},
 		{ErrNoScope, slugForbidden, "the API key lacks the scope read"},
+		{ErrRestricted, slugForbidden, "the API key is for some tasks or queues only, and this is about all of them"},
 		{access.ErrNotLoaded, slugNoAccess, "which API keys there are is not known before the store of keys has answered once"},
 	} {
 		if errors.Is(err, known.err) {
@@ -121,10 +126,23 @@ func strangerProblem(err error) *problem {
 	return p
 }
 
-// wantsPage reports whether a browser asks for a page to show.
+// wantsPage reports whether a browser asks for a page to show, or sends the form
+// of one.
 func wantsPage(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.Header.Get("Authorization") == "" &&
+	return (r.Method == http.MethodGet || r.Method == http.MethodPost) && r.Header.Get("Authorization") == "" &&
 		!strings.HasPrefix(r.URL.Path, "/v1/") && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// pageOf is the page that a browser asks for, or that it shows when it sends a
+// form; empty if it does not say which that is.
+func pageOf(r *http.Request) string {
+	if r.Method == http.MethodGet {
+		return r.URL.RequestURI()
+	}
+	if from, err := url.Parse(r.Referer()); err == nil && from.Host == r.Host {
+		return from.RequestURI()
+	}
+	return ""
 }
 
 // scopeOf is the scope that an operation needs: to see is read, to change is

@@ -116,6 +116,12 @@ func TestPagesAndDocumentAreNotForStrangers(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, w.Code, path)
 		require.True(t, strings.HasPrefix(w.Header().Get("Location"), "/login?next=%2F"), w.Header().Get("Location"))
 	}
+	// A form that comes after the end of a session leads back to its page.
+	for referer, next := range map[string]string{"http://localhost:8080/console/queues?a=b": "%2Fconsole%2Fqueues%3Fa%3Db", "http://evil.example/x": "", "": ""} {
+		w := s.ask(t, http.MethodPost, "/console/queues/q/pause", "", "Accept: text/html,*/*", "Referer: "+referer)
+		require.Equal(t, http.StatusSeeOther, w.Code)
+		require.Equal(t, "/login?next="+next, w.Header().Get("Location"), referer)
+	}
 	require.Equal(t, http.StatusOK, s.ask(t, get, "/openapi.json", "", as("read")).Code)
 	for _, method := range []string{http.MethodOptions, http.MethodTrace, http.MethodConnect, "GARBAGE"} {
 		requireProblem(t, s.ask(t, method, "/v1/tasks", ""), http.StatusUnauthorized, slugUnauthorized)

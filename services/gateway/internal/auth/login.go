@@ -85,6 +85,8 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 		err = &api.LockedError{RetryAfter: wait}
 	case err == nil && !grant.Has(access.Read):
 		err = api.ErrNoScope
+	case err == nil && grant.Restricted() && strings.HasPrefix(view.Next, home):
+		err = api.ErrRestricted
 	}
 	if err != nil {
 		view.Problem = complaint(err)
@@ -110,6 +112,7 @@ func complaint(err error) string {
 		access.ErrExpired: "This key has expired.", access.ErrRevoked: "This key was revoked.",
 		access.ErrNotLoaded: "The keys are not known yet. Try again in a moment.",
 		api.ErrNoScope:      "This key is not for looking: it lacks the scope read.",
+		api.ErrRestricted:   "This key is for some tasks or queues only, and the console shows all of them.",
 	} {
 		if errors.Is(err, known) {
 			return text

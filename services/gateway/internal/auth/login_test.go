@@ -277,6 +277,24 @@ func TestAKeyThatIsNotForLookingIsRefusedAtTheLogin(t *testing.T) {
 	require.Empty(t, res.Cookies())
 }
 
+// The console would show nothing to whoever is only half let in.
+func TestAKeyForSomeTasksIsRefusedOnTheWayToTheConsole(t *testing.T) {
+	t.Parallel()
+	file, ring, _, _ := newRing(t)
+	key, token, err := access.New(access.Key{Name: "shop", Scopes: []access.Scope{access.Read}, Tasks: []access.Pattern{"mail.*"}})
+	require.NoError(t, err)
+	require.NoError(t, file.Save(t.Context(), key))
+	require.NoError(t, ring.Refresh(t.Context()))
+	g, _, _ := newGate(t, func(o *Options) { o.Keys = ring })
+	res := send(t, g, http.MethodPost, "http://localhost/login", url.Values{"key": {token}}.Encode())
+	require.Contains(t, read(t, res), "some tasks or queues only")
+	require.Equal(t, http.StatusForbidden, res.StatusCode)
+	require.Empty(t, res.Cookies())
+	res = send(t, g, http.MethodPost, "http://localhost/login", url.Values{"key": {token}, "next": {"/docs"}}.Encode())
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+}
+
 func TestALoginLeadsNowhereElse(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"/", "/console", "/docs", "/console/tasks?state=FAILURE&next=https://evil.example", "/console/a%2Fb"} {

@@ -65,13 +65,14 @@ func TestAPageCarriesTheCredentialsOfWhoAsksForIt(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/console/tasks", nil)
 	r.Header.Set("Authorization", "Bearer x")
 	r.Header.Set("Cookie", "a=b")
-	r.RemoteAddr = "192.0.2.7:1"
+	r.Host, r.RemoteAddr = "lovage.example.com", "192.0.2.7:1"
 	c.ServeHTTP(httptest.NewRecorder(), r)
 	require.NotEmpty(t, seen)
 	for _, call := range seen {
 		require.Equal(t, "Bearer x", call.Header.Get("Authorization"), call.URL.Path)
 		require.Equal(t, "a=b", call.Header.Get("Cookie"), call.URL.Path)
 		require.Equal(t, "192.0.2.7:1", call.RemoteAddr, call.URL.Path)
+		require.Equal(t, "lovage.example.com", call.Host, "the name of a session's cookie depends on it")
 		require.NotNil(t, call.Body)
 	}
 }

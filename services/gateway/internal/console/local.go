@@ -12,7 +12,8 @@ import (
 type local struct{ handler http.Handler }
 
 // RoundTrip answers with what the handler has written. The request bears the
-// credentials and the address of whoever asked for the page.
+// credentials and the address of whoever asked for the page, and goes to the host
+// that they asked: a session is a cookie of that.
 func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	in.RequestURI = r.URL.RequestURI()
@@ -21,7 +22,7 @@ func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
 		in.Body = http.NoBody
 	}
 	if v, ok := r.Context().Value(visitorKey{}).(*http.Request); ok {
-		in.RemoteAddr, in.TLS = v.RemoteAddr, v.TLS
+		in.Host, in.RemoteAddr, in.TLS = v.Host, v.RemoteAddr, v.TLS
 		for _, name := range []string{"Authorization", "Cookie", "User-Agent", "X-Request-Id", "X-Forwarded-For"} {
 			if values := v.Header.Values(name); len(values) > 0 {
 				in.Header[name] = values

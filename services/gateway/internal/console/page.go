@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
@@ -35,6 +36,8 @@ type view struct {
 	Trouble *trouble
 	// Notice says what was just done.
 	Notice string
+	// Visitor is who looks at it, nil where nobody has to show a key.
+	Visitor *access.Grant
 	// Health is how the gateway is.
 	Health *client.Health
 	// Version is that of the assets.
@@ -45,6 +48,14 @@ type view struct {
 	redirect string
 	// location is shown by the browser instead of what it asked for.
 	location string
+}
+
+// visitor is who shows a key, nil when nobody has to.
+func visitor(ctx context.Context) *access.Grant {
+	if g := access.From(ctx); g != nil && g.KeyID != "" {
+		return g
+	}
+	return nil
 }
 
 // pages are the templates by name.
@@ -112,6 +123,7 @@ func (c *Console) write(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		block = "live"
 	}
 	if block == "layout.html" {
+		v.Visitor = visitor(ctx)
 		v.Health, _ = c.client.Ready(ctx) // without an answer there is no banner
 	} else {
 		v.status = http.StatusOK // htmx shows nothing else, and the part says what is wrong
@@ -161,6 +173,8 @@ func newTrouble(err error) *trouble {
 		case "store-unavailable", "catalog-unavailable":
 			t.Title = "Redis does not answer"
 			t.Detail = "What tasks there are and how they are is not known before it does. Tasks that were accepted are safe in RabbitMQ."
+		case "forbidden":
+			t.Title = "Your key is not for this"
 		case "broker-unavailable":
 			t.Title = "RabbitMQ does not answer"
 			t.Detail = "Nothing was sent. Tasks that were accepted are safe, and it can be tried again when RabbitMQ is back."

@@ -99,3 +99,17 @@ func TestConsoleAsksForAKey(t *testing.T) {
 	b.logIn(reader)
 	b.at("/console/queues")
 }
+
+// A gateway that others may reach without a key says so, on a page like the rest.
+func TestConsoleSaysThatNobodyHasToShowAKey(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "LOVAGE_INSECURE_NO_AUTH=true")
+	b := newBrowser(t, s)
+	b.open("/console")
+	b.sees(".unguarded", "Nobody has to show a key here")
+	b.click(".top a", "Queues")
+	b.sees("h1", "Queues")
+	b.sees(".unguarded", "LOVAGE_INSECURE_NO_AUTH")
+	require.Empty(t, b.text(".visitor"))
+	b.shot("unguarded")
+}

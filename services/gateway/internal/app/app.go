@@ -109,7 +109,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return err
 	}
 
-	pages, err := console.New(console.Options{API: a, Fleet: vitals{store, depth}, Log: log.Named("console")})
+	pages, err := console.New(console.Options{API: a, Fleet: vitals{store, depth}, Unguarded: c.unguarded(), Log: log.Named("console")})
 	if err != nil {
 		return err
 	}

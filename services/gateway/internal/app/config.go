@@ -173,6 +173,9 @@ func (c Config) streams() int { return max(1, min(c.MaxStreams, c.MaxConnections
 // secured says whether everybody has to show credentials.
 func (c Config) secured() bool { return c.APIKeysFile != "" || c.APIKeysRedis }
 
+// unguarded says whether that is not so although others may reach the address.
+func (c Config) unguarded() bool { return c.InsecureNoAuth && !c.secured() }
+
 // checkListen keeps a gateway without credentials on loopback.
 func (c Config) checkListen() error {
 	host, _, err := net.SplitHostPort(c.Listen)

@@ -34,7 +34,7 @@ func newDoor(ctx context.Context, c Config, client redis.UniversalClient, log *z
 	}
 	d := &door{rates: access.NewLimiter(client, rule, log), audit: access.NewAudit(client)}
 	if !c.secured() {
-		if c.InsecureNoAuth {
+		if c.unguarded() {
 			log.Warn("nobody has to show credentials, and whoever reaches the address may do everything (LOVAGE_INSECURE_NO_AUTH)")
 		}
 		return d, nil

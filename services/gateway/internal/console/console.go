@@ -45,7 +45,9 @@ type Options struct {
 	// its credentials goes with each call of it.
 	API   http.Handler
 	Fleet Fleet
-	Log   *zap.Logger
+	// Unguarded has every page say that nobody has to show a key.
+	Unguarded bool
+	Log       *zap.Logger
 }
 
 // Console is an [http.Handler] for /console and all below it. Use [New].
@@ -55,7 +57,9 @@ type Console struct {
 	pages   *pages
 	mux     *http.ServeMux
 	streams chan struct{}
-	log     *zap.Logger
+	// unguarded is that of the options.
+	unguarded bool
+	log       *zap.Logger
 }
 
 // New builds the console and starts nothing.
@@ -76,7 +80,8 @@ func New(o Options) (*Console, error) {
 	}
 	c := &Console{
 		client:  &client.Client{BaseURL: "http://localhost", HTTPClient: &http.Client{Transport: local{o.API}}},
-		sampler: newSampler(o.Fleet), pages: pages, streams: make(chan struct{}, mostStreams), log: o.Log,
+		sampler: newSampler(o.Fleet), pages: pages, streams: make(chan struct{}, mostStreams),
+		unguarded: o.Unguarded, log: o.Log,
 	}
 	c.mux = c.routes()
 	return c, nil

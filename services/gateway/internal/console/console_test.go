@@ -96,6 +96,21 @@ func TestWhatTheAPIRefusesIsShown(t *testing.T) {
 	require.NotContains(t, part.Body.String(), "<html")
 }
 
+func TestEveryPageSaysThatNobodyHasToShowAKey(t *testing.T) {
+	t.Parallel()
+	api := func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, `{}`) }
+	open, err := New(Options{API: http.HandlerFunc(api), Fleet: still{}, Unguarded: true})
+	require.NoError(t, err)
+	for _, target := range []string{
+		"", "/tasks", "/tasks/a", "/tasks/a/again", "/submit", "/submit/x", "/queues", "/queues/q/purge", "/dead", "/dead/q",
+		"/dead/q/letters/a", "/dead/q/operations/a", "/workers", "/workers/w", "/catalog", "/audit", "/nothing",
+	} {
+		const notice = "Nobody has to show a key"
+		require.Contains(t, get(t, open, "/console"+target).Body.String(), notice, target)
+		require.NotContains(t, get(t, newConsole(t, api), "/console"+target).Body.String(), notice, target)
+	}
+}
+
 func TestPagesHaveNothingInline(t *testing.T) {
 	t.Parallel()
 	templates, err := fs.Glob(files, "templates/*.html")

@@ -38,6 +38,8 @@ type view struct {
 	Notice string
 	// Visitor is who looks at it, nil where nobody has to show a key.
 	Visitor *access.Grant
+	// Unguarded says that they have not although others reach the address.
+	Unguarded bool
 	// Health is how the gateway is.
 	Health *client.Health
 	// Version is that of the assets.
@@ -123,7 +125,7 @@ func (c *Console) write(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		block = "live"
 	}
 	if block == "layout.html" {
-		v.Visitor = visitor(ctx)
+		v.Visitor, v.Unguarded = visitor(ctx), c.unguarded
 		v.Health, _ = c.client.Ready(ctx) // without an answer there is no banner
 	} else {
 		v.status = http.StatusOK // htmx shows nothing else, and the part says what is wrong

@@ -83,8 +83,9 @@ func TestConsoleAsksForAKey(t *testing.T) {
 	b.click(".top a", "Queues")
 	b.sees("#live", "paused")
 	b.click("#resume-default", "Resume")
-	b.sees(".trouble", "Your key is not for this")
-	b.sees(".trouble", "scope admin")
+	// It stays when the page asks for the queues again.
+	b.sees("main > .trouble", "Your key is not for this")
+	b.sees("main > .trouble", "scope admin")
 	b.sees("#live", "paused")
 	s.audited("rita", "resume-queue", "/v1/queues/default/resume", "forbidden")
 	b.shot("not-allowed")

@@ -71,10 +71,7 @@ func (c *Console) deal(ctx context.Context, r *http.Request) (*view, error) {
 	if verb != "redrive" && verb != "discard" {
 		return c.missing(ctx, r)
 	}
-	fail := func(err error) (*view, error) {
-		v, _ := c.deadQueue(ctx, r) // what was refused is what is to be said
-		return v, err
-	}
+	fail := func(err error) (*view, error) { return c.refuse(ctx, r, c.deadQueue, err) }
 	if id := r.PostFormValue("id"); id != "" {
 		do := func() error { return c.client.RedriveOne(ctx, queue, id, nil) }
 		if verb == "discard" {
@@ -135,8 +132,7 @@ func (c *Console) operation(ctx context.Context, r *http.Request) (*view, error)
 func (c *Console) cancelOperation(ctx context.Context, r *http.Request) (*view, error) {
 	queue, id := r.PathValue("queue"), r.PathValue("id")
 	if _, err := c.client.CancelOperation(ctx, queue, id); err != nil {
-		v, _ := c.operation(ctx, r) // what was refused is what is to be said
-		return v, err
+		return c.refuse(ctx, r, c.operation, err)
 	}
 	return back(operationPath(queue, id, 0), "operation"), nil
 }

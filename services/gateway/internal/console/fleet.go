@@ -20,10 +20,8 @@ func (c *Console) queues(ctx context.Context, _ *http.Request) (*view, error) {
 func (c *Console) steerQueue(ctx context.Context, r *http.Request) (*view, error) {
 	verb := r.PathValue("verb")
 	if verb == "purge" {
-		_, err := c.client.Purge(ctx, r.PathValue("queue"), 0)
-		if err != nil {
-			v, _ := c.purge(ctx, r) // what was refused is what is to be said
-			return v, err
+		if _, err := c.client.Purge(ctx, r.PathValue("queue"), 0); err != nil {
+			return c.refuse(ctx, r, c.purge, err)
 		}
 		return back("/console/queues", verb), nil
 	}
@@ -34,8 +32,7 @@ func (c *Console) steerQueue(ctx context.Context, r *http.Request) (*view, error
 		return c.missing(ctx, r)
 	}
 	if err := steer(ctx, r.PathValue("queue")); err != nil {
-		v, _ := c.queues(ctx, r) // what was refused is what is to be said
-		return v, err
+		return c.refuse(ctx, r, c.queues, err)
 	}
 	return back("/console/queues", verb), nil
 }
@@ -87,15 +84,15 @@ func (c *Console) steerWorker(ctx context.Context, r *http.Request) (*view, erro
 			return v, missing
 		}
 		one := v.Data.(oneWorker)
-		one.Dump, err = c.client.Dump(ctx, name, r.PostFormValue("task"))
-		v.Data = one
-		return v, err
+		if one.Dump, err = c.client.Dump(ctx, name, r.PostFormValue("task")); err == nil {
+			v.Data = one
+			return v, nil
+		}
 	default:
 		return c.missing(ctx, r)
 	}
 	if err != nil {
-		v, _ := c.worker(ctx, r) // what was refused is what is to be said
-		return v, err
+		return c.refuse(ctx, r, c.worker, err)
 	}
 	return back(workerPath(name), verb), nil
 }

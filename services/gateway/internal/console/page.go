@@ -34,8 +34,9 @@ type view struct {
 	Data any
 	// Trouble takes the place of what could not be read.
 	Trouble *trouble
-	// Notice says what was just done.
-	Notice string
+	// Notice says what was just done, and Refusal why it was not.
+	Notice  string
+	Refusal *trouble
 	// Visitor is who looks at it, nil where nobody has to show a key.
 	Visitor *access.Grant
 	// Unguarded says that they have not although others reach the address.
@@ -105,6 +106,18 @@ func (c *Console) page(show shower) http.Handler {
 		}
 		c.write(ctx, w, r, v)
 	})
+}
+
+// refuse shows a page as it is, and why what was asked for on it is not done.
+// That stays while the page is asked for again.
+func (c *Console) refuse(ctx context.Context, r *http.Request, show shower, err error) (*view, error) {
+	v, broken := show(ctx, r)
+	if broken != nil {
+		return v, err
+	}
+	v.Refusal = newTrouble(err)
+	v.status = v.Refusal.Status
+	return v, nil
 }
 
 func (c *Console) write(ctx context.Context, w http.ResponseWriter, r *http.Request, v *view) {

@@ -130,8 +130,7 @@ func (c *Console) steerTask(ctx context.Context, r *http.Request) (*view, error)
 		return c.missing(ctx, r)
 	}
 	if err != nil {
-		v, _ := c.task(ctx, r) // what was refused is what is to be said
-		return v, err
+		return c.refuse(ctx, r, c.task, err)
 	}
 	return back(taskPath(id), verb), nil
 }

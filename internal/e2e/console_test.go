@@ -381,6 +381,7 @@ func TestConsoleFitsEveryScreen(t *testing.T) {
 		"again": "/console/tasks/" + failed + "/again", "choose": "/console/submit", "submit": "/console/submit/http_request",
 		"json": "/console/submit/http_request?as=json", "queues": "/console/queues", "dead": "/console/dead/default",
 		"letter": "/console/dead/default/letters/" + failed, "workers": "/console/workers", "catalog": "/console/catalog",
+		"audit": "/console/audit",
 	} {
 		for _, width := range []int64{1280, 360} {
 			b.size(width, 800)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -11,8 +12,10 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/pkg/client"
+	"github.com/lovage-mq/lovage/pkg/worker"
 )
 
 // newClosedStack is a stack that asks for keys, with one that may do everything
@@ -113,4 +116,65 @@ func TestConsoleSaysThatNobodyHasToShowAKey(t *testing.T) {
 	b.sees(".unguarded", "LOVAGE_INSECURE_NO_AUTH")
 	require.Empty(t, b.text(".visitor"))
 	b.shot("unguarded")
+}
+
+// The audit is a page for those who may read it, and no link leads others there.
+func TestConsoleShowsTheAudit(t *testing.T) {
+	t.Parallel()
+	s, admin, reader := newClosedStack(t)
+	s.worker()
+	b := newBrowser(t, s)
+	b.expect("status of 403")
+	b.open("/console")
+	b.logIn(admin)
+	b.click(".top a", "Audit")
+	b.at("/console/audit")
+	b.sees("#live", "login")
+	b.mark()
+	status, _ := s.do(http.MethodPost, "/v1/queues/default/pause", nil, nil)
+	require.Equal(t, http.StatusOK, status)
+	b.sees("#live", "pause-queue")
+	b.sees("#live", "/v1/queues/default/pause")
+	b.sameDocument()
+	for _, width := range []int64{1280, 360} {
+		b.size(width, 800)
+		require.LessOrEqual(t, evaluate[int64](b, "document.documentElement.scrollWidth"), width)
+		b.shot(fmt.Sprintf("audit-%d", width))
+	}
+	b.size(1280, 800)
+
+	b.click("#logout", "Log out")
+	b.logIn(reader)
+	b.at("/console")
+	b.sees(".visitor", "rita")
+	require.NotContains(t, b.text(".top"), "Audit")
+	b.open("/console/audit")
+	b.sees(".trouble", "scope admin")
+	require.NotContains(t, b.text("main"), "pause-queue")
+}
+
+// What a task logs is on its page, as it comes.
+func TestConsoleShowsTheLogOfATask(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	w := worker.New(worker.Options{AMQPURL: s.amqp, RedisURL: s.redis, Queue: "talk"})
+	goOn := make(chan struct{})
+	worker.Handle(w, "talk", func(ctx context.Context, _ struct{}) (any, error) {
+		worker.Logger(ctx).Info("begins <b>", zap.Int("size", 3))
+		<-goOn
+		worker.Logger(ctx).Warn("ends")
+		return nil, nil
+	})
+	s.inProcess(w)
+	s.eventually(func() bool { return s.lovage("submit", "talk", "--id", "t1").code == 0 }, "the task is known")
+	b := newBrowser(t, s)
+	b.open("/console/tasks/t1")
+	b.mark()
+	b.sees("#log", `begins <b> {"size":3}`)
+	close(goOn)
+	b.sees(".head", "succeeded")
+	b.sees("#log .warn", "warn")
+	b.sees("#log", "ends")
+	b.sameDocument()
+	b.shot("task-log")
 }

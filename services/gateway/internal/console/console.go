@@ -128,12 +128,14 @@ func (c *Console) routes() *http.ServeMux {
 		"POST /console/workers/{worker}/{verb}":             c.steerWorker,
 		"GET /console/workers":                              c.workers,
 		"GET /console/catalog":                              c.catalog,
+		"GET /console/audit":                                c.audit,
 		"/console/":                                         c.missing,
 	} {
 		mux.Handle(pattern, c.page(show))
 	}
 	mux.HandleFunc("GET /console/banner", c.banner)
 	mux.HandleFunc("GET /console/tasks/{id}/live", c.follow)
+	mux.HandleFunc("GET /console/tasks/{id}/log", c.taskLog)
 	return mux
 }
 

@@ -176,6 +176,32 @@ func TestNoPage(t *testing.T) {
 	require.Contains(t, get(t, c, "/console/nothing").Body.String(), "No such page")
 }
 
+// The log is asked for again until the task has ended and all of it is there.
+func TestTheLogIsAskedForUntilNothingIsToCome(t *testing.T) {
+	t.Parallel()
+	var task atomic.Value
+	c := newConsole(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/log"):
+			answer(w, http.StatusOK, `{"lines":[{"level":"warn","message":"<i>","attempt":2,"fields":{"a":1}}]}`)
+		case task.Load() == "":
+			answer(w, http.StatusServiceUnavailable, `{"status":503}`)
+		default:
+			answer(w, http.StatusOK, task.Load().(string))
+		}
+	})
+	ended := func(ago time.Duration) string {
+		return `{"task_id":"a","state":"SUCCESS","date_done":"` + time.Now().Add(-ago).UTC().Format(time.RFC3339) + `"}`
+	}
+	for answered, want := range map[string]int{`{"task_id":"a","state":"STARTED"}`: 200, ended(0): 200, ended(time.Minute): 286, "": 204} {
+		task.Store(answered)
+		page := get(t, c, "/console/tasks/a/log")
+		require.Equal(t, want, page.Code, answered)
+		require.Equal(t, want != http.StatusNoContent, strings.Contains(page.Body.String(), "&lt;i&gt;"), answered)
+		require.Equal(t, want == http.StatusOK, strings.Contains(get(t, c, "/console/tasks/a").Body.String(), `hx-get="/console/tasks/a/log"`), answered)
+	}
+}
+
 // A text of a task cannot end the event that shows it.
 func TestAnEventKeepsItsLines(t *testing.T) {
 	t.Parallel()

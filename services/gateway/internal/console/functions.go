@@ -19,7 +19,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"ago": ago, "stamp": stamp, "took": took, "number": number, "pretty": pretty, "short": short,
 		"tone": tone, "word": word, "seg": url.PathEscape, "query": query, "plural": plural, "percent": percent,
-		"upper": strings.ToUpper, "seconds": seconds, "bytes": size,
+		"upper": strings.ToUpper, "seconds": seconds, "bytes": size, "compact": compact,
 		"list": func(items ...string) []string { return items }, "dict": dict, "minus": func(a, b int) int { return a - b },
 	}
 }
@@ -171,6 +171,14 @@ func pretty(raw json.RawMessage) string {
 		return string(raw)
 	}
 	return b.String()
+}
+
+// compact writes the fields of a line, empty when there are none.
+func compact(raw json.RawMessage) string {
+	if string(raw) == "{}" {
+		return ""
+	}
+	return string(raw)
 }
 
 // short cuts a text for a row.

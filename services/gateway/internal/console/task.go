@@ -16,6 +16,8 @@ type oneTask struct {
 
 	// Steps are what has happened to it, in order.
 	Steps []step
+	// Log is what it has logged.
+	Log []client.LogLine
 }
 
 // step is one thing that has happened, or is to.
@@ -38,6 +40,10 @@ func (t oneTask) Open() bool { return !t.State.Final() }
 // Repeatable reports whether it can be run again as it is.
 func (t oneTask) Repeatable() bool { return t.State == client.Failure || t.State == client.Revoked }
 
+// Settled reports whether it has ended and what it has logged is all there: a
+// line may come 5 s late.
+func (t oneTask) Settled() bool { return t.State.Final() && now().Sub(t.DateDone) > 10*time.Second }
+
 // Input is the input as people write it: the fields, or all that was given.
 func (t oneTask) Input() string {
 	if args := string(t.Args); args != "" && args != "[]" && args != "null" {
@@ -53,14 +59,34 @@ func (c *Console) task(ctx context.Context, r *http.Request) (*view, error) {
 	id := r.PathValue("id")
 	v := &view{name: "task", Title: "Task " + id, Section: "tasks", Self: taskPath(id)}
 	t, err := c.client.Get(ctx, id)
-	if err == nil {
-		v.Data = newOneTask(t)
+	if err != nil {
+		return v, err
 	}
+	one := newOneTask(t)
+	one.Log, err = c.client.Log(ctx, id)
+	v.Data = one
 	return v, err
 }
 
+// taskLog is asked for again and again, until there is nothing to come. What is shown
+// stays while it cannot be read.
+func (c *Console) taskLog(w http.ResponseWriter, r *http.Request) {
+	const stopPolling = 286 // says htmx
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	v, err := c.task(ctx, r)
+	if err != nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if v.Data.(oneTask).Settled() {
+		v.status = stopPolling
+	}
+	c.render(w, v, "log")
+}
+
 func newOneTask(t *client.Task) oneTask {
-	return oneTask{t, steps(t)}
+	return oneTask{Task: t, Steps: steps(t)}
 }
 
 // steps tells the story of a task from its record.

@@ -199,7 +199,7 @@ func (b *browser) click(selector, text string) {
 	b.t.Helper()
 	find := fmt.Sprintf(`(() => {
 		const e = [...document.querySelectorAll(%q)].find((e) => e.innerText.includes(%q));
-		if (!e) return [];
+		if (!e || document.readyState !== 'complete') return []; // it may still move
 		e.scrollIntoView({ block: 'nearest' });
 		const r = e.getClientRects()[0];
 		return [r.x + r.width / 2, r.y + r.height / 2];

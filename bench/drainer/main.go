@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -68,7 +69,10 @@ func run(ctx context.Context, s settings) error {
 // work is a worker of ours.
 func work(ctx context.Context, s settings, progress *runner.Progress) error {
 	task := &runner.Task{Kind: s.Kind, Bytes: s.Bytes}
-	w := worker.New(worker.Options{AMQPURL: s.AMQPURL, RedisURL: s.RedisURL, Queue: s.Queue, Concurrency: s.Slots})
+	w := worker.New(worker.Options{
+		AMQPURL: s.AMQPURL, RedisURL: s.RedisURL, Queue: s.Queue, Concurrency: s.Slots,
+		Metrics: prometheus.NewRegistry(), // as the worker that ships has them
+	})
 	for _, name := range s.Task {
 		worker.Handle(w, name, func(ctx context.Context, _ runner.Input) (struct{}, error) {
 			progress.Started()

@@ -52,6 +52,8 @@ const (
 	// each task.
 	atRestAfter     = 3 * time.Minute
 	atRestAfterEach = time.Millisecond
+	// calmFor is for how long it must have been so.
+	calmFor = 7 * time.Second
 )
 
 // kinds are the tasks of a mix, and how many of a thousand each are. The rest
@@ -360,8 +362,13 @@ func (c *chaos) close(t *testing.T) {
 		ids[i] = s.id
 	}
 	atRestAfter := atRestAfter + time.Duration(len(ids))*atRestAfterEach
-	for begun := time.Now(); time.Since(begun) < atRestAfter && !(c.atRest(t) && c.allEnded(t)); {
+	// The broker's statistics are up to five seconds old, and after a restart
+	// there are none at first.
+	for begun, calm := time.Now(), time.Now(); time.Since(begun) < atRestAfter && time.Since(calm) < calmFor; {
 		<-time.After(time.Second)
+		if !c.atRest(t) || !c.allEnded(t) {
+			calm = time.Now()
+		}
 		if time.Since(begun) > atRestAfter/3 {
 			depths := c.depths(t)
 			maps.DeleteFunc(depths, func(_ string, n int) bool { return n == 0 })

@@ -102,14 +102,7 @@ func (a *app) followTasks(ctx context.Context, m *meter, id string, all int) err
 		_, err := fmt.Fprintln(w, toldTasks(o))
 		return err
 	})
-	switch o.State {
-	case client.OperationDone:
-		return err
-	case client.OperationCancelled:
-		return errors.Join(err, &outcome{code: exitRevoked})
-	default:
-		return errors.Join(err, &outcome{code: exitFailure})
-	}
+	return errors.Join(err, exitOf(o.State))
 }
 
 // toldTasks is what became of the tasks in a sentence.

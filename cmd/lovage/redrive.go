@@ -181,13 +181,18 @@ func (a *app) followOperation(ctx context.Context, m *meter, o *client.Operation
 		_, err := fmt.Fprintln(w, told(o))
 		return err
 	})
-	switch o.State {
+	return errors.Join(err, exitOf(o.State))
+}
+
+// exitOf is the exit code of an operation that has ended, nil for a good one.
+func exitOf(state client.OperationState) error {
+	switch state {
 	case client.OperationDone:
-		return err
+		return nil
 	case client.OperationCancelled:
-		return errors.Join(err, &outcome{code: exitRevoked})
+		return &outcome{code: exitRevoked}
 	default:
-		return errors.Join(err, &outcome{code: exitFailure})
+		return &outcome{code: exitFailure}
 	}
 }
 

@@ -78,12 +78,7 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 	depth := rabbitmq.NewDepth(rabbitmq.DepthOptions{Options: broker, Limit: c.MaxQueueDepth, Limits: c.MaxQueueDepths})
 	watchDepth(registry, depth)
 	recorder := results.NewRecorder(store, recorderSize)
-	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
-	}, func() float64 { return float64(recorder.Dropped()) }))
-	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "lovage_index_trimmed_total", Help: "Tasks that this gateway dropped from the list of tasks, the oldest of their state, because it was at its limit.",
-	}, func() float64 { return float64(store.Trimmed()) }))
+	watchRecords(registry, recorder, store)
 	watcher := results.NewWatcher(client, log.Named("results"))
 	clerk := newClerk(store, publisher, broker, registry)
 	callbacks, err := newCallbacks(c, store, watcher, registry, log)
@@ -135,6 +130,16 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return newServer(c, listener, a, door.pages(a), pages, registry, log).serve(ctx, behind)
 	})
 	return g.Wait()
+}
+
+// watchRecords shows what did not get into the records and the list of tasks.
+func watchRecords(r prometheus.Registerer, recorder *results.Recorder, store *results.Store) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "lovage_records_dropped_total", Help: "Records of submissions that were not written because Redis was away for too long.",
+	}, func() float64 { return float64(recorder.Dropped()) }))
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "lovage_index_trimmed_total", Help: "Tasks that this gateway dropped from the list of tasks, the oldest of their state, because it was at its limit.",
+	}, func() float64 { return float64(store.Trimmed()) }))
 }
 
 func newCallbacks(c Config, store *results.Store, watcher *results.Watcher, r prometheus.Registerer, log *zap.Logger) (*webhook.Sender, error) {

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/alecthomas/kong"
+	"github.com/lovage-mq/lovage/internal/settings"
 )
 
 // row is one of a table: variable, flag, default, unit and meaning.
@@ -18,11 +18,7 @@ var row = regexp.MustCompile("^\\| `(LOVAGE_[A-Z0-9_]+)` \\| [^|]* \\| [^|]* \\|
 // flag and its default. What somebody has written about a setting in the columns
 // Unit and Meaning stays; a new one has its help. Common settings are those that
 // the page has under the heading Common.
-func Tables(page string, options any, headings ...string) (string, error) {
-	parser, err := kong.New(options)
-	if err != nil {
-		return "", err
-	}
+func Tables(page string, options any, headings ...string) string {
 	written := map[string][2]string{} // by heading and variable
 	of := map[string]string{}         // the heading that has a variable
 	each(page, headings, func(heading, line string) {
@@ -31,16 +27,16 @@ func Tables(page string, options any, headings ...string) (string, error) {
 		}
 	})
 	tables := map[string]string{}
-	for _, flag := range parser.Model.Flags {
-		if len(flag.Envs) == 0 {
+	for _, s := range settings.Of(options) {
+		name := s.Env
+		if name == "" {
 			continue
 		}
-		name := flag.Envs[0]
 		text, found := written[name]
 		if !found {
-			of[name], text = headings[0], [2]string{"text", flag.Help}
+			of[name], text = headings[0], [2]string{"text", s.Help}
 		}
-		tables[of[name]] += fmt.Sprintf("| `%s` | `--%s` | %s | %s | %s |\n", name, flag.Name, standard(flag), text[0], text[1])
+		tables[of[name]] += fmt.Sprintf("| `%s` | `--%s` | %s | %s | %s |\n", name, s.Name, standard(s), text[0], text[1])
 	}
 	var out strings.Builder
 	done := map[string]bool{}
@@ -58,7 +54,7 @@ func Tables(page string, options any, headings ...string) (string, error) {
 		}
 		out.WriteString(line)
 	}
-	return out.String(), nil
+	return out.String()
 }
 
 // each goes through the rows of the tables under the headings.
@@ -77,11 +73,11 @@ func each(page string, headings []string, see func(heading, line string)) {
 }
 
 // standard is the default of a setting, as the page shows it.
-func standard(flag *kong.Flag) string {
+func standard(s settings.Setting) string {
 	switch {
-	case flag.Default != "":
-		return "`" + flag.Default + "`"
-	case flag.IsBool():
+	case s.Default != "":
+		return "`" + s.Default + "`"
+	case s.IsBoolFlag():
 		return "`false`"
 	}
 	return "none"

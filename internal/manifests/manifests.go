@@ -9,11 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/lovage-mq/lovage/internal/settings"
 )
 
 // Overlays lists the directories below deploy/k8s that can be applied.
@@ -68,28 +70,16 @@ func Read(root, overlay, program string) (Program, error) {
 // Parse reads the settings into the options of the program, as its main does
 // from the environment. Names that it does not know are an error.
 func (p Program) Parse(options any) error {
-	parser, err := kong.New(options)
-	if err != nil {
-		return err
-	}
-	flags := map[string]string{}
-	for _, flag := range parser.Model.Flags {
-		for _, name := range flag.Envs {
-			flags[name] = flag.Name
-		}
-		flag.Tag.Envs = nil // what is set here is of no interest
-	}
-	var args []string
-	for name, value := range p.Settings {
-		flag, known := flags[name]
-		if !known {
+	known := settings.Of(options)
+	for name := range p.Settings {
+		if !slices.ContainsFunc(known, func(s settings.Setting) bool { return s.Env == name }) {
 			return fmt.Errorf("there is no setting %s", name)
 		}
-		if value != "" {
-			args = append(args, "--"+flag+"="+value)
-		}
 	}
-	_, err = parser.Parse(args)
+	_, err := settings.Parse(options, nil, func(name string) (string, bool) {
+		value := p.Settings[name]
+		return value, value != ""
+	})
 	return err
 }
 

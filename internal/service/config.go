@@ -2,15 +2,14 @@ package service
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 
-	"github.com/alecthomas/kong"
+	"github.com/lovage-mq/lovage/internal/settings"
 )
 
 // hidden is shown in place of a secret.
@@ -19,64 +18,24 @@ const hidden = "***"
 // Parse reads the command line and the environment into the options of a
 // program, and returns the command. Everything that is wrong is in the error: each
 // variable that cannot be read, and what the options' Validate says of the others.
-// It ends the program where that is asked for help.
+// Asked for help it shows it, and returns [flag.ErrHelp].
 func Parse(options any, name, description string, args []string) (command string, err error) {
-	parser, err := kong.New(options, kong.Name(name), kong.Description(description))
-	if err != nil {
-		return "", err
+	command, err = settings.Parse(options, args, os.LookupEnv)
+	if errors.Is(err, flag.ErrHelp) {
+		return "", errors.Join(err, settings.Help(os.Stdout, name, description, options))
 	}
-	unread := unreadable(parser.Model)
-	parsed, err := parser.Parse(args)
-	if err := errors.Join(unread, err); err != nil {
-		return "", err
-	}
-	return parsed.Command(), nil
-}
-
-// unreadable says which variables of the environment do not fit their setting, and
-// leaves those settings at their default.
-func unreadable(model *kong.Application) error {
-	var errs []error
-	for _, flag := range model.Flags {
-		for _, name := range flag.Envs {
-			text, set := os.LookupEnv(name)
-			if !set {
-				continue
-			}
-			if err := fits(flag, text); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-				flag.Tag.Envs = nil
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func fits(flag *kong.Flag, text string) error {
-	token := kong.Token{Type: kong.FlagValueToken, Value: text}
-	value := reflect.New(flag.Target.Type()).Elem()
-	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: kong.ScanFromTokens(token)}, value); err != nil {
-		return err
-	}
-	if flag.Enum != "" && !slices.Contains(flag.EnumSlice(), text) {
-		return fmt.Errorf("must be one of %s, is %q", strings.Join(flag.EnumSlice(), ", "), text)
-	}
-	return nil
+	return command, err
 }
 
 // PrintConfig writes the settings that the options of a program hold, one
 // NAME=value a line, with every secret hidden: what has the tag secret, and the
 // passwords in addresses.
 func PrintConfig(w io.Writer, options any) error {
-	parser, err := kong.New(options)
-	if err != nil {
-		return err
-	}
-	for _, flag := range parser.Model.Flags {
-		if len(flag.Envs) == 0 {
+	for _, s := range settings.Of(options) {
+		if s.Env == "" {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%s=%s\n", flag.Envs[0], shown(flag)); err != nil {
+		if _, err := fmt.Fprintf(w, "%s=%s\n", s.Env, shown(s)); err != nil {
 			return err
 		}
 	}
@@ -84,29 +43,11 @@ func PrintConfig(w io.Writer, options any) error {
 }
 
 // shown is the value of a setting as its variable would hold it.
-func shown(flag *kong.Flag) string {
-	if flag.Tag.Has("secret") && !flag.Target.IsZero() {
+func shown(s settings.Setting) string {
+	if s.Secret && !s.IsZero() {
 		return hidden
 	}
-	return withoutSecrets(text(flag.Target))
-}
-
-func text(v reflect.Value) string {
-	var parts []string
-	switch v.Kind() {
-	case reflect.Slice:
-		for i := range v.Len() {
-			parts = append(parts, fmt.Sprint(v.Index(i)))
-		}
-	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			parts = append(parts, fmt.Sprintf("%v=%v", key, v.MapIndex(key)))
-		}
-		slices.Sort(parts)
-	default:
-		return fmt.Sprint(v)
-	}
-	return strings.Join(parts, ",")
+	return withoutSecrets(s.String())
 }
 
 // withoutSecrets hides the passwords in a list of addresses: those before the

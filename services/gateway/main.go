@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 
@@ -16,7 +17,7 @@ import (
 type cli struct {
 	service.Options
 	app.Config
-	PrintConfig bool `help:"Print the settings that are in force, with secrets hidden, say what is wrong with them, and end."`
+	PrintConfig bool `name:"print-config" help:"Print the settings that are in force, with secrets hidden, say what is wrong with them, and end."`
 
 	Serve  struct{} `cmd:"" default:"1" help:"Serve the HTTP API until SIGTERM (the default)."`
 	Health struct{} `cmd:"" help:"Exit with 0 when the gateway that listens on --listen is alive, else with 1."`
@@ -28,6 +29,8 @@ func run() int {
 	var c cli
 	command, err := service.Parse(&c, "gateway", "Lovage's HTTP API: durable background tasks.", os.Args[1:])
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
 	case c.PrintConfig:
 		err = errors.Join(service.PrintConfig(os.Stdout, &c), err)
 	case err != nil:

@@ -4,10 +4,11 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"os"
 
-	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
+	"github.com/lovage-mq/lovage/internal/settings"
 	"github.com/lovage-mq/lovage/services/worker/internal/app"
 )
 
@@ -15,11 +16,7 @@ import (
 // the program worker; what they do not say the environment does, as ever.
 func Run(ctx context.Context, args []string, log *zap.Logger) error {
 	var c app.Config
-	parser, err := kong.New(&c, kong.Name("worker"))
-	if err == nil {
-		_, err = parser.Parse(args)
-	}
-	if err != nil {
+	if _, err := settings.Parse(&c, args, os.LookupEnv); err != nil {
 		return fmt.Errorf("configuration of the worker: %w", err)
 	}
 	return app.Run(ctx, c, log)

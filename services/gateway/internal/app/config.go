@@ -45,7 +45,7 @@ type Config struct {
 	MaxPublishTimeout time.Duration  `name:"max-publish-timeout" env:"LOVAGE_MAX_PUBLISH_TIMEOUT" default:"30s" help:"The longest Request-Timeout that a client may ask for."`
 	MaxInFlight       int            `name:"max-in-flight" env:"LOVAGE_MAX_IN_FLIGHT" default:"4000" help:"How many messages may wait for RabbitMQ's confirm."`
 	MaxQueueDepth     int            `name:"max-queue-depth" env:"LOVAGE_MAX_QUEUE_DEPTH" default:"2000000" help:"How many messages may wait in a queue before submissions to it are refused; 0 for any number."`
-	MaxQueueDepths    map[string]int `name:"max-queue-depths" env:"LOVAGE_MAX_QUEUE_DEPTHS" mapsep:"," help:"The same for single queues, as queue=number."`
+	MaxQueueDepths    map[string]int `name:"max-queue-depths" env:"LOVAGE_MAX_QUEUE_DEPTHS" help:"The same for single queues, as queue=number."`
 	MaxConnections    int            `name:"max-connections" env:"LOVAGE_MAX_CONNECTIONS" default:"10000" help:"How many connections may be open at a time; further ones wait."`
 	MaxStreams        int            `name:"max-streams" env:"LOVAGE_MAX_STREAMS" default:"5000" help:"How many event streams may be open at a time, of three quarters of the connections at most."`
 	MaxStreamsEach    int            `name:"max-streams-per-caller" env:"LOVAGE_MAX_STREAMS_PER_CALLER" default:"500" help:"The same of one caller."`

@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lovage-mq/lovage/internal/configdoc"
 	"github.com/lovage-mq/lovage/internal/service"
+	"github.com/lovage-mq/lovage/internal/settings"
 )
 
-// settings is what main gives to kong.
-type settings struct {
+// options are those of main.
+type options struct {
 	service.Options
 	Config
 }
@@ -29,8 +29,7 @@ func TestDocumentationHasEverySetting(t *testing.T) {
 	const path = "../../../../docs/configuration.md"
 	page, err := os.ReadFile(path)
 	require.NoError(t, err)
-	want, err := configdoc.Tables(string(page), &settings{}, "Gateway", "Common")
-	require.NoError(t, err)
+	want := configdoc.Tables(string(page), &options{}, "Gateway", "Common")
 	if os.Getenv("LOVAGE_GENERATE") != "" {
 		require.NoError(t, os.WriteFile(path, []byte(want), 0o600))
 		return
@@ -47,15 +46,10 @@ func TestDefaultsAreValid(t *testing.T) {
 // defaults is the configuration of a machine where nothing is set.
 func defaults(t *testing.T) Config {
 	t.Helper()
-	var s settings
-	parser, err := kong.New(&s)
+	var o options
+	_, err := settings.Parse(&o, nil, func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
-	for _, flag := range parser.Model.Flags {
-		flag.Tag.Envs = nil
-	}
-	_, err = parser.Parse(nil)
-	require.NoError(t, err)
-	return s.Config
+	return o.Config
 }
 
 func TestWithoutCredentialsOnlyLoopbackIsListenedOn(t *testing.T) {

@@ -21,7 +21,7 @@ func TestManifestsFitTheGateway(t *testing.T) {
 	for _, overlay := range manifests.Overlays() {
 		p, err := manifests.Read("../../../..", overlay, "gateway")
 		require.NoError(t, err)
-		var s settings
+		var s options
 		require.NoError(t, p.Parse(&s), overlay)
 		require.NoError(t, s.Validate(), overlay)
 		require.Equal(t, fmt.Sprintf(":%d", p.Ports["http"]), s.Listen)

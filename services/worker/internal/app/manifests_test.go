@@ -19,7 +19,7 @@ func TestManifestsFitTheWorker(t *testing.T) {
 	for _, overlay := range manifests.Overlays() {
 		p, err := manifests.Read("../../../..", overlay, "worker")
 		require.NoError(t, err)
-		var s settings
+		var s options
 		require.NoError(t, p.Parse(&s), overlay)
 		require.NoError(t, s.Validate(), overlay)
 

@@ -5,12 +5,12 @@ package auth
 import (
 	"cmp"
 	"errors"
-	"html/template"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/internal/access"

@@ -4,23 +4,35 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"math"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
+
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
-// functions are what the templates may call.
+// functions are what the templates may call. They call no methods: see
+// docs/decisions/0031-no-methods-by-name.md.
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"ago": ago, "stamp": stamp, "took": took, "number": number, "pretty": pretty, "short": short,
 		"tone": tone, "word": word, "seg": url.PathEscape, "query": query, "plural": plural, "percent": percent,
 		"upper": strings.ToUpper, "seconds": seconds, "bytes": size, "compact": compact,
 		"list": func(items ...string) []string { return items }, "dict": dict, "minus": func(a, b int) int { return a - b },
+
+		"final": func(state interface{ Final() bool }) bool { return state.Final() },
+		"zero":  time.Time.IsZero,
+		"utc":   func(t time.Time, layout string) string { return t.UTC().Format(layout) },
+		"has":   (*access.Grant).Has,
+
+		"input": oneTask.Input, "open": oneTask.Open, "repeatable": oneTask.Repeatable, "running": oneTask.Running, "settled": oneTask.Settled,
+		"after": taskQuery.After, "inState": taskQuery.InState, "narrow": taskQuery.Narrow,
+		"busy": deadData.Busy, "done": operationData.Done, "plain": submission.Plain,
 	}
 }
 

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"html/template"
 	"io/fs"
 	"net/http"
 	"path"
 	"strings"
 	"time"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"go.uber.org/zap"
 
 	"github.com/lovage-mq/lovage/internal/access"

@@ -3,9 +3,13 @@
 package docs
 
 import (
+	"compress/gzip"
 	"embed"
+	"io"
 	"io/fs"
+	"mime"
 	"net/http"
+	"path"
 	"strings"
 )
 
@@ -30,10 +34,42 @@ func Handler(notFound http.Handler) http.Handler {
 		case err == nil && !info.IsDir() && strings.HasPrefix(name, "assets/"):
 			setHeaders(w.Header())
 			assets.ServeHTTP(w, r)
+		case isPacked(name):
+			setHeaders(w.Header())
+			servePacked(w, r, name)
 		default:
 			notFound.ServeHTTP(w, r)
 		}
 	})
+}
+
+func isPacked(name string) bool {
+	_, err := fs.Stat(files, name+".gz")
+	return err == nil && strings.HasPrefix(name, "assets/")
+}
+
+// servePacked serves what is kept compressed: the script is, which is large. All
+// browsers take it like that; for others it is unpacked.
+func servePacked(w http.ResponseWriter, r *http.Request, name string) {
+	h := w.Header()
+	h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+	h.Set("Vary", "Accept-Encoding")
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		http.ServeFileFS(w, r, files, name+".gz")
+		return
+	}
+	file, err := files.Open(name + ".gz")
+	if err == nil {
+		defer file.Close()
+		var plain io.Reader
+		if plain, err = gzip.NewReader(file); err == nil {
+			_, _ = io.Copy(w, plain) // whoever does not read on has gone
+		}
+	}
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
 }
 
 func setHeaders(h http.Header) {

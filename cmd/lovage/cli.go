@@ -39,7 +39,7 @@ type commands struct {
 	Keys    keysCmd    `cmd:"" help:"Make, list, revoke and rotate the API keys of gateways."`
 	Doctor  doctorCmd  `cmd:"" help:"Check the gateway and what it needs, and say what to do."`
 
-	Dev devCmd `cmd:"" offline:"" help:"Run a gateway, a worker and what they need, until Ctrl-C."`
+	local
 
 	// The gateway matters to these only when there is one.
 	Completion completionCmd `cmd:"" offline:"" help:"Print what makes a shell complete words for this program."`

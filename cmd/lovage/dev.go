@@ -1,3 +1,5 @@
+//go:build !nodev
+
 package main
 
 import (
@@ -23,6 +25,11 @@ const (
 	// devReady is how long the gateway may take to be connected to everything.
 	devReady = time.Minute
 )
+
+// local are the commands that run servers here.
+type local struct {
+	Dev devCmd `cmd:"" offline:"" help:"Run a gateway, a worker and what they need, until Ctrl-C."`
+}
 
 type devCmd struct {
 	Listen   string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Where the gateway listens."`

@@ -132,6 +132,7 @@ func TestImagesHaveNoShellAndNoRoot(t *testing.T) {
 	stages := regexp.MustCompile(`(?m)^FROM `).Split(source(t, "deploy/docker/Dockerfile"), -1)
 	require.Len(t, stages, 5, "what comes before, the build, three images")
 	require.Contains(t, stages[1], "CGO_ENABLED=0")
+	require.Contains(t, stages[1], "-tags=grpcnotrace,nodev", "as make release-check builds them, which measures them")
 	require.Contains(t, stages[1], "version.release=$VERSION")
 	require.Contains(t, stages[1], "version.commit=$COMMIT")
 	for _, image := range stages[2:] {

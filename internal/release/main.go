@@ -31,6 +31,18 @@ type command struct {
 	Check     bool     `help:"Build once more, from a copy elsewhere and without what was compiled before, and compare."`
 }
 
+const (
+	// tags leave out gRPC's own traces, which would double our programs: see
+	// docs/decisions/0031-no-methods-by-name.md.
+	tags = "grpcnotrace"
+	// imageTags are those of deploy/docker/Dockerfile: an image has no servers
+	// for lovage dev to start.
+	imageTags = tags + ",nodev"
+	// largest is how many bytes a program may have in an image, which is to stay
+	// below 25,000,000: the files beside it have some 2,000,000.
+	largest = 23_000_000
+)
+
 // programs are what an archive has, beside the documents.
 func programs() []string { return []string{"./services/gateway", "./services/worker", "./cmd/lovage"} }
 
@@ -66,6 +78,9 @@ func (c command) run(ctx context.Context) error {
 	_, _ = os.Stdout.Write(sums)
 	if !c.Check {
 		return nil
+	}
+	if err := b.small(ctx); err != nil {
+		return err
 	}
 	again, err := b.again(ctx, c.Platforms)
 	if err != nil {
@@ -147,24 +162,13 @@ func (b build) all(ctx context.Context, platforms []string, out string) ([]byte,
 // archive builds the programs for one platform and packs them with the documents,
 // all as of the time of the commit.
 func (b build) archive(ctx context.Context, platform string) (packed []byte, err error) {
-	system, processor, found := strings.Cut(platform, "/")
-	if !found {
-		return nil, errors.New("is not of the form linux/amd64")
-	}
 	bin, err := os.MkdirTemp("", "lovage-release-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
-	const variables = "github.com/lovage-mq/lovage/internal/version."
-	args := []string{
-		"build", "-trimpath", "-buildvcs=false", "-o", bin + "/",
-		"-ldflags=-s -w -buildid= -X " + variables + "release=" + b.version + " -X " + variables + "commit=" + b.commit,
-	}
-	cmd := b.command(ctx, "go", append(args, programs()...)...)
-	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+system, "GOARCH="+processor)
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("go build: %w", err)
+	if err := b.compile(ctx, platform, tags, bin); err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
@@ -180,6 +184,49 @@ func (b build) archive(ctx context.Context, platform string) (packed []byte, err
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// compile builds the programs for one platform into the directory bin.
+func (b build) compile(ctx context.Context, platform, tags, bin string) error {
+	system, processor, found := strings.Cut(platform, "/")
+	if !found {
+		return errors.New("is not of the form linux/amd64")
+	}
+	const variables = "github.com/lovage-mq/lovage/internal/version."
+	args := []string{
+		"build", "-trimpath", "-buildvcs=false", "-tags=" + tags, "-o", bin + "/",
+		"-ldflags=-s -w -buildid= -X " + variables + "release=" + b.version + " -X " + variables + "commit=" + b.commit,
+	}
+	cmd := b.command(ctx, "go", append(args, programs()...)...)
+	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+system, "GOARCH="+processor)
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build: %w", err)
+	}
+	return nil
+}
+
+// small says which programs are too large for their images.
+func (b build) small(ctx context.Context) (err error) {
+	bin, err := os.MkdirTemp("", "lovage-images-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
+	if err := b.compile(ctx, "linux/amd64", imageTags, bin); err != nil {
+		return err
+	}
+	for _, program := range programs() {
+		name := filepath.Base(program)
+		info, statErr := os.Stat(filepath.Join(bin, name))
+		if statErr != nil {
+			return statErr
+		}
+		_, _ = fmt.Fprintf(os.Stdout, "%s has %d bytes in its image\n", name, info.Size())
+		if info.Size() > largest {
+			err = errors.Join(err, fmt.Errorf("%s has %d bytes and may have %d in an image: docs/decisions/0031-no-methods-by-name.md has the usual cause", name, info.Size(), largest))
+		}
+	}
+	return err
 }
 
 func (b build) add(to *tar.Writer, path, name string, mode int64) error {

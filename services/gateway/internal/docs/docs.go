@@ -61,7 +61,7 @@ func servePacked(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	file, err := files.Open(name + ".gz")
 	if err == nil {
-		defer file.Close()
+		defer func() { _ = file.Close() }()
 		var plain io.Reader
 		if plain, err = gzip.NewReader(file); err == nil {
 			_, _ = io.Copy(w, plain) // whoever does not read on has gone

@@ -107,13 +107,13 @@ func runOf(a messages.Attempt) messages.Attempt {
 }
 
 // observe is told what a script answered to a worker.
-func (b *books) observe(m *modelWorker, script string, args []any, answer any) {
+func (b *books) observe(m *modelWorker, script, key string, args []any, answer any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a := messages.Attempt{ID: strings.TrimPrefix(args[0].(string), messages.ResultKey("")), Run: args[2].(int), Number: args[3].(int)}
+	a := messages.Attempt{ID: strings.TrimPrefix(key, messages.ResultKey("")), Run: args[0].(int), Number: args[1].(int)}
 	token := ""
 	if script != "done" {
-		token = args[4].(string)
+		token = args[2].(string)
 	}
 	if values, ok := answer.([]any); ok {
 		answer = values[0]
@@ -140,7 +140,7 @@ func (b *books) observe(m *modelWorker, script string, args []any, answer any) {
 		h.over = true
 	case "settle":
 		h.over, h.settled = true, true
-		b.settle(a, args[6].(string))
+		b.settle(a, args[4].(string))
 	}
 }
 

@@ -31,16 +31,19 @@ func (h storeHook) bend(cmds []redis.Cmder, answered bool) {
 		if !ok || cmd.Err() != nil {
 			continue
 		}
-		script, args := w.scripts[cmd.Args()[1].(string)], cmd.Args()
-		switch {
-		case w.flaw == settlesWithoutToken && script == "settle" && !answered:
-			id := strings.TrimPrefix(args[3].(string), messages.ResultKey(""))
-			args[7] = w.books.taskField(id, "owner")
-		case w.flaw == runsWhatHasEnded && script == "claim" && answered:
-			attempt := fmt.Sprint(args[4:7]...)
-			if answer := cmd.Val().([]any); answer[0] == "FINAL" && !w.again[attempt] {
-				w.again[attempt] = true // once: who is always told so never ends
-				cmd.SetVal([]any{"RUN", int64(1), int64(0), "", ""})
+		script := w.scripts[cmd.Args()[1].(string)]
+		for n, part := range parts(cmd.Args()) {
+			switch {
+			case w.flaw == settlesWithoutToken && script == "settle" && !answered:
+				id := strings.TrimPrefix(part.key, messages.ResultKey(""))
+				part.args[2] = w.books.taskField(id, "owner")
+			case w.flaw == runsWhatHasEnded && script == "claim" && answered:
+				attempt := fmt.Sprint(part.key, part.args[0], part.args[1])
+				answers := cmd.Val().([]any)
+				if answer := answers[n].([]any); answer[0] == "FINAL" && !w.again[attempt] {
+					w.again[attempt] = true // once: who is always told so never ends
+					answers[n] = []any{"RUN", int64(1), int64(0), "", ""}
+				}
 			}
 		}
 	}

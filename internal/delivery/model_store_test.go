@@ -22,14 +22,17 @@ func scriptNames(t *testing.T) map[string]string {
 	files, err := filepath.Glob("../../pkg/results/lua/*.lua")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	record, err := os.ReadFile("../../pkg/results/lua/task.lua")
-	require.NoError(t, err)
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(text)
+	}
+	before, after := read("../../pkg/results/lua/task.lua")+"local function one(...)\n", "end\n"+read("../../pkg/results/lua/each.lua")
 	names := map[string]string{}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		for _, whole := range [][]byte{text, slices.Concat(record, text)} {
-			sum := sha1.Sum(whole)
+		text := read(file)
+		for _, whole := range []string{text, before + text + after} {
+			sum := sha1.Sum([]byte(whole))
 			names[hex.EncodeToString(sum[:])] = strings.TrimSuffix(filepath.Base(file), ".lua")
 		}
 	}
@@ -70,6 +73,24 @@ func (h storeHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
+// part is what a command asks for one of its tasks.
+type part struct {
+	key  string // of the result record
+	args []any
+}
+
+// parts are those of EVALSHA, the digest, the number of keys, two for each task, and
+// the arguments of each.
+func parts(args []any) []part {
+	keys := args[2].(int)
+	all := make([]part, keys/2)
+	size := (len(args) - 3 - keys) / len(all)
+	for n := range all {
+		all[n] = part{key: args[3+2*n].(string), args: args[3+keys+n*size:][:size]}
+	}
+	return all
+}
+
 func (h storeHook) roundTrip(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
 	m := h.worker
 	if err := m.pass(); err != nil {
@@ -96,7 +117,9 @@ func (h storeHook) roundTrip(ctx context.Context, cmds []redis.Cmder, next redis
 	h.bend(cmds, true)
 	for i, cmd := range cmds {
 		if cmd, ok := cmd.(*redis.Cmd); ok && cmd.Err() == nil {
-			m.world.books.observe(m, m.world.scripts[asked[i][1].(string)], asked[i][3:], cmd.Val())
+			for n, part := range parts(asked[i]) {
+				m.world.books.observe(m, m.world.scripts[asked[i][1].(string)], part.key, part.args, cmd.Val().([]any)[n])
+			}
 		}
 	}
 	<-m.world.turn

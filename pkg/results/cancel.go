@@ -72,7 +72,7 @@ func (s *Store) tryCancel(ctx context.Context, id string) (*messages.Result, Can
 	}
 	answer, err := s.groups.do(ctx, call{script: s.scripts.cancel, id: id, record: revoked, args: []any{
 		seen, record, s.ttl.Milliseconds(), s.pendingFor(r).Milliseconds(), r.Run, r.Retries, cancelChannel, id,
-	}}, nil).Text()
+	}}, nil).text()
 	if err != nil {
 		return nil, "", storeError("cancel task", err)
 	}

@@ -42,7 +42,7 @@ const (
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Claim(ctx context.Context, a messages.Attempt, token string, r *messages.Result) (messages.Claim, error) {
 	answer, err := s.run(ctx, s.scripts.claim, a.ID, a.Run, a.Number, token,
-		s.lease.Milliseconds(), s.pendingFor(r).Milliseconds()).Slice()
+		s.lease.Milliseconds(), s.pendingFor(r).Milliseconds()).slice()
 	if err != nil {
 		return messages.Claim{}, storeError("claim task", err)
 	}
@@ -84,8 +84,7 @@ func readClaim(answer []any) (messages.Claim, error) {
 //
 // Errors: [messages.ErrLost], [messages.ErrStoreUnavailable].
 func (s *Store) Begin(ctx context.Context, a messages.Attempt, token string) error {
-	return s.runOwned(ctx, "begin task", s.scripts.begin, a.ID,
-		a.Run, a.Number, token, s.lease.Milliseconds())
+	return s.run(ctx, s.scripts.begin, a.ID, a.Run, a.Number, token, s.lease.Milliseconds()).owned("begin task")
 }
 
 // Renew renews leases in one round trip and answers in the order of held. When
@@ -104,13 +103,13 @@ func (s *Store) Renew(ctx context.Context, held []Held) ([]LeaseState, error) {
 	}
 	states := make([]LeaseState, len(held))
 	var first error
-	for i, cmd := range s.pipeline(ctx, calls, nil) {
-		answer, err := cmd.Text()
+	for i, a := range s.pipeline(ctx, calls, nil) {
+		text, err := a.text()
 		if err != nil {
 			first = cmp.Or(first, err)
 			continue
 		}
-		states[i] = LeaseState(answer)
+		states[i] = LeaseState(text)
 	}
 	return states, storeError("renew leases", first)
 }
@@ -121,5 +120,5 @@ func (s *Store) Renew(ctx context.Context, held []Held) ([]LeaseState, error) {
 //
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Release(ctx context.Context, a messages.Attempt, token string) error {
-	return storeError("release task", s.run(ctx, s.scripts.release, a.ID, a.Run, a.Number, token).Err())
+	return storeError("release task", s.run(ctx, s.scripts.release, a.ID, a.Run, a.Number, token).err)
 }

@@ -261,6 +261,24 @@ func TestRenewAnswersEachInOrder(t *testing.T) {
 	require.Empty(t, states)
 }
 
+// What share a round trip run as one script: an error in the middle of it is that
+// of one task.
+func TestATaskThatFailsFailsAlone(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	var held []results.Held
+	for _, id := range []string{"1", "2", "3"} {
+		a := messages.Attempt{ID: id}
+		claim(t, s, a, "A")
+		held = append(held, results.Held{Attempt: a, Token: "A"})
+	}
+	require.NoError(t, client.Del(t.Context(), results.TaskKey("2")).Err())
+	require.NoError(t, client.LPush(t.Context(), results.TaskKey("2"), "not a record of ours").Err())
+	states, err := s.Renew(t.Context(), held)
+	require.ErrorContains(t, err, "WRONGTYPE")
+	require.Equal(t, []results.LeaseState{results.LeaseHeld, results.LeaseUnknown, results.LeaseHeld}, states)
+}
+
 func TestScriptsAreLoadedAgainAfterAServerLostThem(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)

@@ -33,8 +33,8 @@ type groups struct {
 type member struct {
 	call call
 	// entry, if set, is entered in the index in the same round trip.
-	entry *entry
-	cmd   *redis.Cmd
+	entry  *entry
+	answer answer
 	// turn has the group that this member is to carry out, its own, or nothing in
 	// it when others have.
 	turn chan []*member
@@ -42,7 +42,7 @@ type member struct {
 
 // do carries out a call in some group. After the end of ctx it returns an error
 // and the call may be carried out all the same.
-func (g *groups) do(ctx context.Context, c call, e *entry) *redis.Cmd {
+func (g *groups) do(ctx context.Context, c call, e *entry) answer {
 	m := &member{call: c, entry: e, turn: make(chan []*member, 1)}
 	g.join(m)
 	select {
@@ -53,12 +53,10 @@ func (g *groups) do(ctx context.Context, c call, e *entry) *redis.Cmd {
 	case <-ctx.Done():
 		if !g.leave(ctx, m) {
 			// It is under way: its outcome is not known.
-			failed := redis.NewCmd(ctx)
-			failed.SetErr(ctx.Err())
-			return failed
+			return answer{err: ctx.Err()}
 		}
 	}
-	return m.cmd
+	return m.answer
 }
 
 // join adds a member, and makes it lead when nobody does.
@@ -93,8 +91,7 @@ func (g *groups) leave(ctx context.Context, m *member) bool {
 	if i := slices.Index(g.waiting, m); i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)
 		g.mu.Unlock()
-		m.cmd = redis.NewCmd(ctx)
-		m.cmd.SetErr(ctx.Err())
+		m.answer.err = ctx.Err()
 		return true
 	}
 	g.mu.Unlock()
@@ -125,7 +122,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 			entries = append(entries, *m.entry)
 		}
 	}
-	cmds := g.store.pipeline(ctx, calls, func(pipe redis.Pipeliner) {
+	answers := g.store.pipeline(ctx, calls, func(pipe redis.Pipeliner) {
 		if len(entries) > 0 {
 			g.store.index.move(ctx, pipe, entries...)
 		}
@@ -138,18 +135,18 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 	g.mu.Unlock()
 	if wanted() {
 		// Before anybody goes on: what one task does next is told after this.
-		g.store.changes.tell(ctx, changed(calls, cmds))
+		g.store.changes.tell(ctx, changed(calls, answers))
 	}
 	for i, m := range group {
-		m.cmd = cmds[i]
+		m.answer = answers[i]
 		m.turn <- nil
 	}
 }
 
 // changed are the records that the calls have written.
-func changed(calls []call, cmds []*redis.Cmd) (records []*messages.Result) {
+func changed(calls []call, answers []answer) (records []*messages.Result) {
 	for i, c := range calls {
-		if answer, err := cmds[i].Text(); c.changes() && err == nil && (answer == answerDone || answer == string(CancelRevoked)) {
+		if text, err := answers[i].text(); c.changes() && err == nil && (text == answerDone || text == string(CancelRevoked)) {
 			records = append(records, c.record)
 		}
 	}

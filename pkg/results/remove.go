@@ -26,7 +26,7 @@ func (s *Store) Delete(ctx context.Context, id string) (deleted bool, err error)
 	if !headState(head).Final() {
 		return false, nil
 	}
-	answer, err := s.run(ctx, s.scripts.remove, id, head).Text()
+	answer, err := s.run(ctx, s.scripts.remove, id, head).text()
 	if err != nil {
 		return false, storeError("delete task", err)
 	}

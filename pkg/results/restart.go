@@ -39,7 +39,7 @@ func (s *Store) Restart(ctx context.Context, r *messages.Result, ignoreResult bo
 	if !ignoreResult {
 		restart.record = r
 	}
-	answer, err := s.groups.do(ctx, restart, nil).Text()
+	answer, err := s.groups.do(ctx, restart, nil).text()
 	if err != nil {
 		return "", storeError("restart task", err)
 	}

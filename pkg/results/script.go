@@ -3,8 +3,8 @@ package results
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,6 +15,11 @@ import (
 //
 //go:embed lua/task.lua
 var taskLua string
+
+// eachLua stands after them.
+//
+//go:embed lua/each.lua
+var eachLua string
 
 //go:embed lua/claim.lua
 var claimLua string
@@ -83,17 +88,17 @@ type scripts struct {
 
 func newScripts() scripts {
 	return scripts{
-		claim:    redis.NewScript(taskLua + claimLua),
-		begin:    redis.NewScript(taskLua + beginLua),
-		renew:    redis.NewScript(taskLua + renewLua),
-		release:  redis.NewScript(taskLua + releaseLua),
-		progress: redis.NewScript(taskLua + progressLua),
-		settle:   redis.NewScript(taskLua + settleLua),
-		done:     redis.NewScript(taskLua + doneLua),
+		claim:    newTaskScript(claimLua),
+		begin:    newTaskScript(beginLua),
+		renew:    newTaskScript(renewLua),
+		release:  newTaskScript(releaseLua),
+		progress: newTaskScript(progressLua),
+		settle:   newTaskScript(settleLua),
+		done:     newTaskScript(doneLua),
 		forget:   redis.NewScript(forgetLua),
-		cancel:   redis.NewScript(taskLua + cancelLua),
-		restart:  redis.NewScript(taskLua + restartLua),
-		remove:   redis.NewScript(taskLua + removeLua),
+		cancel:   newTaskScript(cancelLua),
+		restart:  newTaskScript(restartLua),
+		remove:   newTaskScript(removeLua),
 
 		reserveKey:  redis.NewScript(reserveKeyLua),
 		completeKey: redis.NewScript(completeKeyLua),
@@ -108,6 +113,11 @@ func newScripts() scripts {
 	}
 }
 
+// newTaskScript makes a script that runs for many tasks, one after the other.
+func newTaskScript(body string) *redis.Script {
+	return redis.NewScript(taskLua + "local function one(...)\n" + body + "end\n" + eachLua)
+}
+
 // answerLost is what a script answers to a token that does not hold the
 // attempt.
 const answerLost = "LOST"
@@ -115,49 +125,66 @@ const answerLost = "LOST"
 // answerDone is what a script answers when it has done what it is for.
 const answerDone = "OK"
 
-// call is one run of a script on the two keys of a task.
+// call is one run of a script for a task.
 type call struct {
 	script *redis.Script
 	id     string
-	args   []any
+	// args are as many as in any other call of the script.
+	args []any
 	// record is what others are told of when the script has written it.
 	record *messages.Result
 }
 
 func (c call) changes() bool { return c.record != nil }
 
-// run runs one script on the keys of a task, together with others that come at
-// the same time.
-func (s *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) *redis.Cmd {
-	return s.groups.do(ctx, call{script: script, id: id, args: args}, nil)
+// answer is what a script has answered for a task.
+type answer struct {
+	value any
+	err   error
 }
 
-// runOwned runs a script that answers LOST to a foreign token.
-func (s *Store) runOwned(ctx context.Context, doing string, script *redis.Script, id string, args ...any) error {
-	return owned(doing, s.run(ctx, script, id, args...))
+func (a answer) text() (string, error) {
+	text, ok := a.value.(string)
+	if !ok && a.err == nil {
+		return "", fmt.Errorf("script answered %T", a.value)
+	}
+	return text, a.err
 }
 
-// owned reads the answer of such a script.
-func owned(doing string, cmd *redis.Cmd) error {
-	answer, err := cmd.Text()
+func (a answer) slice() ([]any, error) {
+	values, ok := a.value.([]any)
+	if !ok && a.err == nil {
+		return nil, fmt.Errorf("script answered %T", a.value)
+	}
+	return values, a.err
+}
+
+// owned reads the answer of a script that says LOST to a foreign token.
+func (a answer) owned(doing string) error {
+	text, err := a.text()
 	if err != nil {
 		return storeError(doing, err)
 	}
-	if answer == answerLost {
+	if text == answerLost {
 		return fmt.Errorf("%s: %w", doing, messages.ErrLost)
 	}
 	return nil
 }
 
-// pipeline runs the scripts, and what else is added to the pipe, in one round
-// trip. Each command carries its own error. A server that was restarted has
-// lost the scripts: they are loaded again, and only what was refused for that
-// is repeated.
-func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipeliner)) []*redis.Cmd {
-	cmds := make([]*redis.Cmd, len(calls))
+// run runs one script for a task, together with others that come at the same
+// time.
+func (s *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) answer {
+	return s.groups.do(ctx, call{script: script, id: id, args: args}, nil)
+}
+
+// pipeline carries out the calls, and what else is added to the pipe, in one round
+// trip. A server that was restarted has lost the scripts: they are loaded again,
+// and only what was refused for that is repeated.
+func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipeliner)) []answer {
 	pipe := s.client.Pipeline()
-	for i, c := range calls {
-		cmds[i] = c.queue(ctx, pipe)
+	batches := s.batches(calls)
+	for _, b := range batches {
+		b.queue(ctx, pipe)
 	}
 	if also != nil {
 		also(pipe)
@@ -166,26 +193,71 @@ func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipe
 	_, _ = pipe.Exec(ctx)
 
 	again := s.client.Pipeline()
-	loaded := map[*redis.Script]error{}
-	for i, c := range calls {
-		if !errors.Is(cmds[i].Err(), redis.ErrNoScript) && !redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+	for _, b := range batches {
+		if !redis.HasErrorPrefix(b.cmd.Err(), "NOSCRIPT") {
 			continue
 		}
-		if _, known := loaded[c.script]; !known {
-			loaded[c.script] = c.script.Load(ctx, s.client).Err()
-		}
-		if err := loaded[c.script]; err != nil {
-			cmds[i].SetErr(err)
+		if err := b.script.Load(ctx, s.client).Err(); err != nil {
+			b.cmd.SetErr(err)
 			continue
 		}
-		cmds[i] = c.queue(ctx, again)
+		b.queue(ctx, again)
 	}
 	if again.Len() > 0 {
 		_, _ = again.Exec(ctx)
 	}
-	return cmds
+	answers := make([]answer, len(calls))
+	for _, b := range batches {
+		b.answer(answers)
+	}
+	return answers
 }
 
-func (c call) queue(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
-	return c.script.EvalSha(ctx, pipe, []string{messages.ResultKey(c.id), taskKey(c.id)}, c.args...)
+// batch is a script with the calls of it. As one command they cost half of what
+// they do one by one, and Redis writes its log to the disk once for them: it reads
+// 16 kB of commands at a time, and writes after each.
+type batch struct {
+	script *redis.Script
+	calls  []int // their places
+	keys   []string
+	args   []any
+	cmd    *redis.Cmd
+}
+
+// batches puts calls of one script together, where all keys are on one server.
+func (s *Store) batches(calls []call) []*batch {
+	var all []*batch
+	for i, c := range calls {
+		at := slices.IndexFunc(all, func(b *batch) bool { return b.script == c.script })
+		if at < 0 || s.spread {
+			at = len(all)
+			all = append(all, &batch{script: c.script})
+		}
+		b := all[at]
+		b.calls = append(b.calls, i)
+		b.keys = append(b.keys, messages.ResultKey(c.id), taskKey(c.id))
+		b.args = append(b.args, c.args...)
+	}
+	return all
+}
+
+func (b *batch) queue(ctx context.Context, pipe redis.Pipeliner) {
+	b.cmd = b.script.EvalSha(ctx, pipe, b.keys, b.args...)
+}
+
+// answer puts the answers into the places of the calls.
+func (b *batch) answer(answers []answer) {
+	values, err := b.cmd.Slice()
+	if err == nil && len(values) != len(b.calls) {
+		err = fmt.Errorf("script answered %d values for %d tasks", len(values), len(b.calls))
+	}
+	for i, at := range b.calls {
+		if err != nil {
+			answers[at].err = err
+		} else if failed, is := values[i].(error); is {
+			answers[at].err = failed
+		} else {
+			answers[at].value = values[i]
+		}
+	}
 }

@@ -44,7 +44,7 @@ func (s *Store) Progress(ctx context.Context, a messages.Attempt, token string, 
 	progress := call{script: s.scripts.progress, id: a.ID, record: r, args: []any{
 		a.Run, a.Number, token, record, s.pendingFor(r).Milliseconds(),
 	}}
-	return owned("store progress", s.groups.do(ctx, progress, new(entryOf(r))))
+	return s.groups.do(ctx, progress, new(entryOf(r))).owned("store progress")
 }
 
 // Settle stores an outcome, publishes it and notes the successor, all in one
@@ -67,7 +67,7 @@ func (s *Store) Settle(ctx context.Context, o Settlement) error {
 	if !o.IgnoreResult {
 		e = new(entryOf(o.Result))
 	}
-	if err := owned("settle task", s.groups.do(ctx, settle, e)); err != nil {
+	if err := s.groups.do(ctx, settle, e).owned("settle task"); err != nil {
 		return err
 	}
 	if o.Result.State.Final() && !o.IgnoreResult {
@@ -110,7 +110,7 @@ func (s *Store) settleCall(o Settlement) (call, error) {
 //
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Done(ctx context.Context, a messages.Attempt) error {
-	return storeError("clear successor", s.run(ctx, s.scripts.done, a.ID, a.Run, a.Number).Err())
+	return storeError("clear successor", s.run(ctx, s.scripts.done, a.ID, a.Run, a.Number).err)
 }
 
 // created is when the task was created, or the earliest time known.

@@ -39,6 +39,7 @@ type Store struct {
 	log        *zap.Logger
 	scripts    scripts
 	index      *index
+	spread     bool // over many servers
 	groups     groups
 	changes    changes
 	announced  announcements
@@ -60,6 +61,8 @@ func New(o Options) *Store {
 		scripts:    newScripts(),
 		index:      newIndex(o.Client, or(o.IndexLimit, 1_000_000), ttl),
 	}
+	_, one := o.Client.(*redis.Client)
+	s.spread = !one
 	s.groups.store = s
 	s.changes.client, s.changes.log = o.Client, log
 	return s

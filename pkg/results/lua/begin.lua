@@ -3,19 +3,17 @@
 --
 -- It promises: a start is counted once for each token, and only for the owner.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token, lease ms
+-- Takes the records, run, attempt, token and lease in ms.
 -- Answers OK or LOST.
-local t = KEYS[2]
+local _, t, run, attempt, token, lease = ...
 unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'counted', 'starts')
-if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
+if f[1] ~= run or f[2] ~= attempt or f[3] ~= token then
   return 'LOST'
 end
 local starts = tonumber(f[5] or 0)
 if not f[4] then
   starts = starts + 1
 end
-local now = clock()
-redis.call('HSET', t, 'starts', starts, 'counted', '1', 'lease', now + tonumber(ARGV[4]))
+redis.call('HSET', t, 'starts', starts, 'counted', '1', 'lease', clock() + lease)
 return 'OK'

@@ -6,13 +6,13 @@
 -- if it is the one that the caller has seen; a mark, or a REVOKED, lives as long
 -- as the message can.
 --
--- KEYS: result record, task record
--- ARGV: record that was seen, record of REVOKED, its TTL ms, TTL ms of the task
--- record, run, attempt, channel of cancellations, id
+-- Takes the records, the result record that was seen, one of REVOKED, its TTL in
+-- ms, the TTL of the task record in ms, run, attempt, the channel of cancellations
+-- and the id.
 -- Answers CHANGED (since it was seen), ENDED, RUNNING or REVOKED.
-local m, t = KEYS[1], KEYS[2]
+local m, t, seen, revoked, revoked_ttl, ttl, run, attempt, channel, id = ...
 unfold(t)
-local ttl = tonumber(ARGV[4])
+ttl = tonumber(ttl)
 local f = redis.call('HMGET', t, 'owner', 'lease', 'state')
 if f[3] then
   return 'ENDED'
@@ -23,18 +23,18 @@ if f[1] and tonumber(f[2] or 0) > now then
   if redis.call('PTTL', t) < ttl then
     redis.call('PEXPIRE', t, ttl)
   end
-  redis.call('PUBLISH', ARGV[7], ARGV[8])
+  redis.call('PUBLISH', channel, id)
   return 'RUNNING'
 end
-if redis.call('GET', m) ~= ARGV[1] then
+if redis.call('GET', m) ~= seen then
   return 'CHANGED'
 end
 
-redis.call('SET', m, ARGV[2], 'PX', ARGV[3])
-redis.call('PUBLISH', m, ARGV[2])
+redis.call('SET', m, revoked, 'PX', revoked_ttl)
+redis.call('PUBLISH', m, revoked)
 redis.call('HSET', t, 'state', 'REVOKED')
-redis.call('HSETNX', t, 'run', ARGV[5])
-redis.call('HSETNX', t, 'attempt', ARGV[6])
+redis.call('HSETNX', t, 'run', run)
+redis.call('HSETNX', t, 'attempt', attempt)
 -- What a dead owner may have left is not to be done any more.
 redis.call('HDEL', t, 'owner', 'lease', 'counted', 'next', 'outcome', 'cancel')
 if redis.call('PTTL', t) < ttl then

@@ -7,25 +7,23 @@
 -- is named to the attempt that left it, and to no other; a claim that is
 -- repeated with its token counts one start.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token, lease ms, TTL ms
+-- Takes the records, run, attempt, token, lease and TTL in ms.
 -- Answers {verdict, starts, ms busy, next, record}.
 --
 -- Here as in every script of this folder the first write is one that Redis
 -- refuses when its memory is full or its disk fails: a refusal leaves nothing
 -- half done.
-local m, t = KEYS[1], KEYS[2]
-local run, attempt, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local lease, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
+local m, t, run, attempt, token, lease, ttl = ...
 
 -- Of most tasks nobody has heard.
 local now = clock()
-local short = string.format('%d %s %s %s', now + lease, ARGV[1], ARGV[2], token)
+local short = string.format('%d %s %s %s', now + lease, run, attempt, token)
 if redis.call('SET', t, short, 'NX', 'PX', ttl) then
   return {'RUN', 1, 0, '', ''}
 end
 
 unfold(t)
+run, attempt, ttl = tonumber(run), tonumber(attempt), tonumber(ttl)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'lease', 'starts',
   'counted', 'cancel', 'state', 'next', 'outcome')
 local seen_run, seen_attempt = tonumber(f[1] or run), tonumber(f[2] or attempt)
@@ -71,7 +69,7 @@ if owner ~= token then
   end
 end
 
-local fields = {'run', ARGV[1], 'attempt', ARGV[2], 'owner', token, 'lease', now + lease, 'starts', starts}
+local fields = {'run', run, 'attempt', attempt, 'owner', token, 'lease', now + lease, 'starts', starts}
 if counted then
   fields[#fields + 1], fields[#fields + 2] = 'counted', counted
 end

@@ -3,18 +3,17 @@
 -- It promises: only the owner writes, and nobody after a final state (which has
 -- no owner), so that a handler that outlives its limit revives nothing.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token, record, TTL ms
+-- Takes the records, run, attempt, token, the new result record and its TTL in ms.
 -- Answers OK or LOST.
-local m, t = KEYS[1], KEYS[2]
+local m, t, run, attempt, token, record, ttl = ...
 unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'state')
-if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] or f[4] then
+if f[1] ~= run or f[2] ~= attempt or f[3] ~= token or f[4] then
   return 'LOST'
 end
-local ttl = tonumber(ARGV[5])
-redis.call('SET', m, ARGV[4], 'PX', ttl)
-redis.call('PUBLISH', m, ARGV[4])
+ttl = tonumber(ttl)
+redis.call('SET', m, record, 'PX', ttl)
+redis.call('PUBLISH', m, record)
 if redis.call('PTTL', t) < ttl then
   redis.call('PEXPIRE', t, ttl)
 end

@@ -4,13 +4,12 @@
 -- back if this owner counted one, and an earlier owner's start never is; a
 -- foreign token changes nothing.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token
+-- Takes the records, run, attempt and token.
 -- Answers OK or LOST.
-local t = KEYS[2]
+local _, t, run, attempt, token = ...
 unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'counted', 'starts')
-if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
+if f[1] ~= run or f[2] ~= attempt or f[3] ~= token then
   return 'LOST'
 end
 local starts = tonumber(f[5] or 0)

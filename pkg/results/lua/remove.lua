@@ -4,16 +4,16 @@
 -- the task record stays in any case, so that no message that is still on its way
 -- makes the task run again.
 --
--- KEYS: result record, task record
--- ARGV: beginning of the record that was seen, which says its state
+-- Takes the records, and the beginning of the result record that was seen, which
+-- says its state.
 -- Answers OK or OPEN.
-local m, t = KEYS[1], KEYS[2]
+local m, t, head = ...
 unfold(t)
 local f = redis.call('HMGET', t, 'run', 'state')
 if f[1] and not f[2] then
   return 'OPEN'
 end
-if redis.call('GETRANGE', m, 0, #ARGV[1] - 1) ~= ARGV[1] then
+if redis.call('GETRANGE', m, 0, #head - 1) ~= head then
   return 'OPEN'
 end
 redis.call('DEL', m)

@@ -4,18 +4,16 @@
 -- It promises: a foreign token changes nothing; both records outlive the next
 -- renewals however long the task runs.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token, lease ms, TTL ms
+-- Takes the records, run, attempt, token, lease and TTL in ms.
 -- Answers HELD, LOST or CANCELLED (held, and to be revoked).
-local m, t = KEYS[1], KEYS[2]
+local m, t, run, attempt, token, lease, ttl = ...
 unfold(t)
 local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'cancel')
-if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] then
+if f[1] ~= run or f[2] ~= attempt or f[3] ~= token then
   return 'LOST'
 end
-local now = clock()
-redis.call('HSET', t, 'lease', now + tonumber(ARGV[4]))
-local ttl = tonumber(ARGV[5])
+redis.call('HSET', t, 'lease', clock() + lease)
+ttl = tonumber(ttl)
 if redis.call('PTTL', t) < ttl / 2 then
   redis.call('PEXPIRE', t, ttl)
   local left = redis.call('PTTL', m)

@@ -4,13 +4,12 @@
 -- It promises: a run begins once, however often it is asked for; an older run
 -- never comes back; a task that somebody runs is left alone.
 --
--- KEYS: result record, task record
--- ARGV: run, record of PENDING or '', TTL ms
+-- Takes the records, run, a result record of PENDING or '', and its TTL in ms.
 -- Answers OK (also when this run has begun and not ended: publish it again),
 -- SUPERSEDED (it has ended, or a later one has begun) or RUNNING.
-local m, t = KEYS[1], KEYS[2]
+local m, t, run, record, ttl = ...
 unfold(t)
-local run, record, ttl = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+run, ttl = tonumber(run), tonumber(ttl)
 local f = redis.call('HMGET', t, 'run', 'state', 'owner', 'lease')
 local seen = tonumber(f[1] or 0)
 if seen > run or (seen == run and f[2]) then
@@ -24,7 +23,7 @@ if f[3] and tonumber(f[4] or 0) > now then
   return 'RUNNING'
 end
 
-redis.call('HSET', t, 'run', ARGV[1], 'attempt', 0, 'starts', 0)
+redis.call('HSET', t, 'run', run, 'attempt', 0, 'starts', 0)
 redis.call('HDEL', t, 'state', 'owner', 'lease', 'counted', 'cancel', 'next', 'outcome')
 if redis.call('PTTL', t) < ttl then
   redis.call('PEXPIRE', t, ttl)

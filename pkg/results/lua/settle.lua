@@ -4,39 +4,38 @@
 -- It promises: all of it or nothing; only the owner settles, once; a final state
 -- of a run is never written over.
 --
--- KEYS: result record, task record
--- ARGV: run, attempt, token, final state or '' for a RETRY, record, '1' to keep
--- the record out of sight or '', next or '', TTL ms, TTL ms of the task record
+-- Takes the records, run, attempt, token, the final state or '' for a RETRY, the
+-- new result record, '1' to keep it out of sight or '', next or '', its TTL and that
+-- of the task record in ms.
 -- Answers OK or LOST.
-local m, t = KEYS[1], KEYS[2]
-local state, record, ignore, next = ARGV[4], ARGV[5], ARGV[6] ~= '', ARGV[7]
-local guard = tonumber(ARGV[9])
+local m, t, run, attempt, token, state, record, ignore, next, ttl, guard = ...
+ignore = ignore ~= ''
 
 -- What nothing has happened to since its claim is settled in the short form too.
 local short = state ~= '' and next == '' and redis.call('TYPE', t).ok == 'string'
 if short then
-  local own = ' ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3]
+  local own = ' ' .. run .. ' ' .. attempt .. ' ' .. token
   if redis.call('GETRANGE', t, -#own, -1) ~= own then
     return 'LOST'
   end
 else
   unfold(t)
   local f = redis.call('HMGET', t, 'run', 'attempt', 'owner', 'state')
-  if f[1] ~= ARGV[1] or f[2] ~= ARGV[2] or f[3] ~= ARGV[3] or f[4] then
+  if f[1] ~= run or f[2] ~= attempt or f[3] ~= token or f[4] then
     return 'LOST'
   end
 end
 
 if not ignore then
-  redis.call('SET', m, record, 'PX', ARGV[8])
+  redis.call('SET', m, record, 'PX', ttl)
   redis.call('PUBLISH', m, record)
 end
 if short then
-  redis.call('SET', t, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. state, 'PX', ARGV[9])
+  redis.call('SET', t, run .. ' ' .. attempt .. ' ' .. state, 'PX', guard)
 elseif state ~= '' then
   redis.call('HSET', t, 'state', state)
 else
-  redis.call('HSET', t, 'attempt', tonumber(ARGV[2]) + 1, 'starts', 0)
+  redis.call('HSET', t, 'attempt', attempt + 1, 'starts', 0)
 end
 -- None is left from before: the claim has cleared it.
 if next ~= '' then
@@ -55,7 +54,7 @@ redis.call('HDEL', t, 'owner', 'lease', 'counted')
 
 -- The time to keep a final state starts now, whatever was there before; a
 -- RETRY never shortens what is there.
-if state ~= '' or redis.call('PTTL', t) < guard then
+if state ~= '' or redis.call('PTTL', t) < tonumber(guard) then
   redis.call('PEXPIRE', t, guard)
 end
 return 'OK'

@@ -1,4 +1,5 @@
--- This stands before every script that reads the task record.
+-- This stands before every script that reads the task record. What follows it is
+-- the body of a function, which each.lua calls for one task after the other.
 --
 -- The record is a hash. Most tasks need little of it: they are claimed once and
 -- end, so a first claim and its final state are one value each, which costs a
@@ -7,10 +8,15 @@
 --   <lease> <run> <attempt> <token>   claimed, started once
 --   <run> <attempt> <state>           ended after that
 
--- clock is the time in milliseconds, which leases are told in.
+-- clock is the time in milliseconds, which leases are told in. It stands still
+-- while a script runs.
+local told
 local function clock()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not told then
+    local time = redis.call('TIME')
+    told = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return told
 end
 
 -- unfold makes a hash of a record that is a value.

@@ -187,7 +187,7 @@ func (r *Recorder) attempt(ctx context.Context, batch []submission) []submission
 	}
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	pipe := r.store.client.Pipeline()
+	pipe := r.store.pipe(len(batch))
 	cmds := make([]*redis.BoolCmd, len(batch))
 	// The index comes first: whoever settles a task takes it from where it is
 	// waiting, and a task that had been settled before is found out below.

@@ -181,7 +181,7 @@ func (s *Store) run(ctx context.Context, script *redis.Script, id string, args .
 // trip. A server that was restarted has lost the scripts: they are loaded again,
 // and only what was refused for that is repeated.
 func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipeliner)) []answer {
-	pipe := s.client.Pipeline()
+	pipe := s.pipe(len(calls))
 	batches := s.batches(calls)
 	for _, b := range batches {
 		b.queue(ctx, pipe)
@@ -213,9 +213,21 @@ func (s *Store) pipeline(ctx context.Context, calls []call, also func(redis.Pipe
 	return answers
 }
 
+// oneRead is how many calls Redis reads at a time, which are 16 kB.
+const oneRead = 16
+
+// pipe is a pipeline. Redis writes its log to the disk for what it carries out
+// after each read, so where there is more than one, all of it is carried out at
+// the end.
+func (s *Store) pipe(calls int) redis.Pipeliner {
+	if calls > oneRead && !s.spread {
+		return s.client.TxPipeline()
+	}
+	return s.client.Pipeline()
+}
+
 // batch is a script with the calls of it. As one command they cost half of what
-// they do one by one, and Redis writes its log to the disk once for them: it reads
-// 16 kB of commands at a time, and writes after each.
+// they do one by one.
 type batch struct {
 	script *redis.Script
 	calls  []int // their places

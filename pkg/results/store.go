@@ -124,6 +124,7 @@ func unavailable(err error) bool {
 func outages() []string {
 	return []string{
 		"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "OOM",
+		"EXECABORT", // for one of these
 		"BUSY ", "UNKILLABLE", "NOAUTH", "WRONGPASS", "NOPERM", "max number of clients",
 	}
 }

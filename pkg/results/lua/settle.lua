@@ -12,10 +12,10 @@ local m, t, run, attempt, token, state, record, ignore, next, ttl, guard = ...
 ignore = ignore ~= ''
 
 -- What nothing has happened to since its claim is settled in the short form too.
-local short = state ~= '' and next == '' and redis.call('TYPE', t).ok == 'string'
+local short = state ~= '' and next == '' and redis.call('MGET', t)[1]
 if short then
   local own = ' ' .. run .. ' ' .. attempt .. ' ' .. token
-  if redis.call('GETRANGE', t, -#own, -1) ~= own then
+  if string.sub(short, -#own) ~= own then
     return 'LOST'
   end
 else

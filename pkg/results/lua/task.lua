@@ -21,10 +21,11 @@ end
 
 -- unfold makes a hash of a record that is a value.
 local function unfold(t)
-  if redis.call('TYPE', t).ok ~= 'string' then
+  local short = redis.call('MGET', t)[1] -- unlike GET it takes a hash for nothing
+  if not short then
     return
   end
-  local short, left = redis.call('GET', t), redis.call('PTTL', t)
+  local left = redis.call('PTTL', t)
   redis.call('SET', t, short, 'PX', left) -- is refused when the memory is full, DEL is not
   redis.call('DEL', t)
   local lease, run, attempt, token = string.match(short, '^(%d+) (%d+) (%d+) (.*)$')

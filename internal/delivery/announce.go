@@ -40,7 +40,7 @@ func (a *announcement) begin(ctx context.Context) (stop func()) {
 	return after(ctx, cmp.Or(a.processor.opts.StartedAfter, startedAfter), func(ctx context.Context) {
 		err := a.say(ctx, a.processor.base(a.task, messages.Started))
 		if err != nil && ctx.Err() == nil && !errors.Is(err, messages.ErrLost) {
-			a.task.log.Info("start not announced", zap.Error(err))
+			a.task.log().Info("start not announced", zap.Error(err))
 		}
 	})
 }

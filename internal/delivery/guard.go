@@ -44,39 +44,61 @@ func (p *Processor) guard(ctx context.Context, t *task) (stop func()) {
 
 // after calls fn some time from now, unless stop is called before. stop ends the
 // context of a call under way and waits for it. Hardly any attempt takes so long,
-// so the context is made when it does.
+// so what a call needs is made when there is one.
 func after(ctx context.Context, d time.Duration, fn func(context.Context)) (stop func()) {
-	stopped, called := make(chan struct{}), make(chan struct{})
-	timer := time.AfterFunc(d, func() {
-		defer close(called)
-		ctx, cancel := context.WithCancel(ctx)
-		var watch sync.WaitGroup
-		watch.Go(func() {
-			select {
-			case <-stopped:
-				cancel()
-			case <-ctx.Done():
-			}
-		})
-		fn(ctx)
-		cancel()
-		watch.Wait()
-	})
-	return func() {
-		if !timer.Stop() {
-			close(stopped)
-			<-called
+	l := &later{}
+	l.timer = time.AfterFunc(d, func() {
+		if ctx, cancel := l.begin(ctx); cancel != nil {
+			defer l.call.Done()
+			defer cancel()
+			fn(ctx)
 		}
+	})
+	return l.stop
+}
+
+// later is a call that is to come.
+type later struct {
+	timer *time.Timer
+	call  sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	cancel  context.CancelFunc // of a call under way
+}
+
+// begin returns no cancel when it is too late.
+func (l *later) begin(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return nil, nil
 	}
+	l.call.Add(1)
+	ctx, l.cancel = context.WithCancel(ctx)
+	return ctx, l.cancel
+}
+
+func (l *later) stop() {
+	if l.timer.Stop() {
+		return
+	}
+	l.mu.Lock()
+	l.stopped = true
+	if l.cancel != nil {
+		l.cancel()
+	}
+	l.mu.Unlock()
+	l.call.Wait()
 }
 
 func (p *Processor) exchange(ctx context.Context, t *task) {
 	if err := p.publishCopy(ctx, t, func() time.Duration { return p.opts.Lease }); err != nil {
-		t.log.Warn("delivery not exchanged for a copy, the broker may take it back", zap.Error(err))
+		t.log().Warn("delivery not exchanged for a copy, the broker may take it back", zap.Error(err))
 		return
 	}
 	p.ack(t)
 	t.delivery.Acker.(*exchanged).gone.Store(true)
 	p.metrics.exchanged.Inc()
-	t.log.Debug("delivery exchanged for a copy")
+	t.log().Debug("delivery exchanged for a copy")
 }

@@ -146,7 +146,15 @@ type task struct {
 	claim    messages.Claim
 	started  time.Time
 	lost     bool // somebody else has the task
-	log      *zap.Logger
+	worker   *zap.Logger
+}
+
+// log is made when there is something to say, which is not so for most.
+func (t *task) log() *zap.Logger {
+	if t.ID == "" {
+		return t.worker
+	}
+	return t.worker.With(zap.String("task_id", t.ID), zap.String("task", t.Name))
 }
 
 func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*task) Outcome) {
@@ -156,7 +164,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		return
 	}
 	d.Acker = &exchanged{Acker: d.Acker}
-	t := &task{Task: decoded, delivery: d, log: p.opts.Log.WithLazy(zap.String("task_id", decoded.ID), zap.String("task", decoded.Name))}
+	t := &task{Task: decoded, delivery: d, worker: p.opts.Log}
 	if d.Queue != "" {
 		t.Queue = d.Queue
 	}
@@ -197,7 +205,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		}
 		if errors.Is(err, messages.ErrLost) {
 			p.metrics.lose(t)
-			t.log.Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
+			t.log().Warn("outcome dropped, another worker holds the task", zap.String("state", string(o.State)))
 			continue
 		}
 		if err == nil {
@@ -279,7 +287,7 @@ func interrupted(work context.Context, o Outcome) Outcome {
 }
 
 func (p *Processor) begin(ctx context.Context, t *task) error {
-	err := p.persist(ctx, t.log, "begin", func(ctx context.Context) error {
+	err := p.persist(ctx, t, "begin", func(ctx context.Context) error {
 		return p.opts.Store.Begin(ctx, t.Attempt(), t.token)
 	})
 	if errors.Is(err, messages.ErrLost) {
@@ -292,7 +300,7 @@ func (p *Processor) begin(ctx context.Context, t *task) error {
 // False when there is no time left for an answer: the delivery goes back.
 func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 	due := &messages.Result{ETA: t.ETA, Expires: t.Expires}
-	err := p.insist(work, t.delivery.Acker.Gone(), t.log, "claim", func() error {
+	err := p.insist(work, t.delivery.Acker.Gone(), t, "claim", func() error {
 		var err error
 		t.claim, err = p.opts.Store.Claim(context.WithoutCancel(work), t.Attempt(), t.token, due)
 		return err
@@ -308,13 +316,12 @@ func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 // undecodable dead-letters what cannot be read, with an outcome for its task
 // where the message tells which one it is.
 func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
-	t := &task{Task: &messages.Task{Queue: d.Queue}, delivery: d, started: time.Now(), log: p.opts.Log}
+	t := &task{Task: &messages.Task{Queue: d.Queue}, delivery: d, started: time.Now(), worker: p.opts.Log}
 	o := failure(messages.ReasonUndecodable, "DecodeError", cause.Error())
 	r := p.record(t, o)
 	var de *messages.DecodeError
 	if errors.As(cause, &de) && de.ID != "" {
 		t.ID, t.Name, t.Run, t.Retries = de.ID, de.Name, de.Run, de.Retries
-		t.log = t.log.With(zap.String("task_id", t.ID))
 		t.token = uuid.NewString()
 		// A claim that is not ours to run means that the outcome is known.
 		if !p.claim(ctx, ctx, t) {
@@ -327,20 +334,20 @@ func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
 			}
 		}
 	}
-	t.log.Warn("message dead-lettered", zap.String("reason", string(o.Reason)), zap.Error(cause))
+	t.log().Warn("message dead-lettered", zap.String("reason", string(o.Reason)), zap.Error(cause))
 	m := *d.Message
 	messages.EncodeDeadLetter(&m, p.letter(t, r))
-	err := p.publish(ctx, t.log, func(ctx context.Context) error {
+	err := p.publish(ctx, t, func(ctx context.Context) error {
 		return p.opts.Publisher.DeadLetter(ctx, d.Queue, &m)
 	})
 	if err != nil {
-		t.log.Error("dead letter not published, the delivery stays with the broker", zap.Error(err))
+		t.log().Error("dead letter not published, the delivery stays with the broker", zap.Error(err))
 		return
 	}
 	p.metrics.died(o.Reason)
 	p.ack(t)
 	if t.ID != "" {
-		_ = p.persist(ctx, t.log, "clear successor", func(ctx context.Context) error {
+		_ = p.persist(ctx, t, "clear successor", func(ctx context.Context) error {
 			return p.opts.Store.Done(ctx, t.Attempt())
 		})
 	}

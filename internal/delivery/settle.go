@@ -19,7 +19,7 @@ import (
 // dies; requeueing would spin.
 func (p *Processor) redelivered(ctx context.Context, t *task) {
 	if t.claim.Verdict == messages.VerdictBusy {
-		t.log.Info("task is running elsewhere, checking again later", zap.Duration("in", t.claim.Busy))
+		t.log().Info("task is running elsewhere, checking again later", zap.Duration("in", t.claim.Busy))
 		p.copyLater(ctx, t, time.Now().Add(t.claim.Busy))
 		return
 	}
@@ -30,7 +30,7 @@ func (p *Processor) redelivered(ctx context.Context, t *task) {
 func (p *Processor) finish(ctx context.Context, t *task, next messages.Next, r *messages.Result) {
 	if next != messages.NextNone {
 		if err := p.succeed(ctx, t, next, r); err != nil {
-			t.log.Error("successor not published, the delivery stays with the broker", zap.String("next", string(next)), zap.Error(err))
+			t.log().Error("successor not published, the delivery stays with the broker", zap.String("next", string(next)), zap.Error(err))
 			return
 		}
 	}
@@ -38,11 +38,11 @@ func (p *Processor) finish(ctx context.Context, t *task, next messages.Next, r *
 	if next == messages.NextNone {
 		return
 	}
-	err := p.persist(ctx, t.log, "clear successor", func(ctx context.Context) error {
+	err := p.persist(ctx, t, "clear successor", func(ctx context.Context) error {
 		return p.opts.Store.Done(ctx, t.Attempt())
 	})
 	if err != nil {
-		t.log.Warn("successor not cleared", zap.Error(err))
+		t.log().Warn("successor not cleared", zap.Error(err))
 	}
 }
 
@@ -62,7 +62,7 @@ func (p *Processor) succeed(ctx context.Context, t *task, next messages.Next, r 
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, t.log, func(ctx context.Context) error {
+	return p.publish(ctx, t, func(ctx context.Context) error {
 		return p.opts.Publisher.Enqueue(ctx, t.Queue, time.Until(again.ETA), m)
 	})
 }
@@ -74,7 +74,7 @@ func (p *Processor) deadLetter(ctx context.Context, t *task, r *messages.Result)
 	}
 	letter := p.letter(t, r)
 	messages.EncodeDeadLetter(m, letter)
-	err = p.publish(ctx, t.log, func(ctx context.Context) error {
+	err = p.publish(ctx, t, func(ctx context.Context) error {
 		return p.opts.Publisher.DeadLetter(ctx, t.Queue, m)
 	})
 	if err == nil {
@@ -93,7 +93,7 @@ func (p *Processor) copyLater(ctx context.Context, t *task, at time.Time) {
 	}
 	err := p.publishCopy(ctx, t, func() time.Duration { return max(time.Until(at), 100*time.Millisecond) })
 	if err != nil {
-		t.log.Error("copy not published, the delivery stays with the broker", zap.Error(err))
+		t.log().Error("copy not published, the delivery stays with the broker", zap.Error(err))
 		return
 	}
 	p.ack(t)
@@ -106,7 +106,7 @@ func (p *Processor) publishCopy(ctx context.Context, t *task, delay func() time.
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, t.log, func(ctx context.Context) error {
+	return p.publish(ctx, t, func(ctx context.Context) error {
 		return p.opts.Publisher.Enqueue(ctx, t.Queue, delay(), m)
 	})
 }
@@ -116,7 +116,7 @@ func (p *Processor) publishCopy(ctx context.Context, t *task, delay func() time.
 // finds it busy for a whole lease; when the store is away, so be it.
 func (p *Processor) giveBack(ctx context.Context, t *task, o Outcome) {
 	if err := p.opts.Store.Release(context.WithoutCancel(ctx), t.Attempt(), t.token); err != nil {
-		t.log.Warn("lease not released", zap.Error(err))
+		t.log().Warn("lease not released", zap.Error(err))
 	}
 	if o.RetryIn > 0 {
 		p.copyLater(ctx, t, time.Now().Add(o.RetryIn))
@@ -130,27 +130,27 @@ func (p *Processor) settle(ctx context.Context, t *task, r *messages.Result, o O
 		Attempt: t.Attempt(), Token: t.token, Result: r, IgnoreResult: t.IgnoreResult, Next: o.next(),
 		Retention: cmp.Or(t.Retention, o.Retention),
 	}
-	return p.persist(ctx, t.log, "settle", func(ctx context.Context) error {
+	return p.persist(ctx, t, "settle", func(ctx context.Context) error {
 		return p.opts.Store.Settle(ctx, s)
 	})
 }
 
 func (p *Processor) ack(t *task) {
 	if err := t.delivery.Acker.Ack(); err != nil {
-		t.log.Info("not acked, the redelivery will be recognised", zap.Error(err))
+		t.log().Info("not acked, the redelivery will be recognised", zap.Error(err))
 	}
 }
 
 func (p *Processor) requeue(t *task) {
 	if err := t.delivery.Acker.Requeue(); err != nil {
-		t.log.Info("not requeued, the broker does it", zap.Error(err))
+		t.log().Info("not requeued, the broker does it", zap.Error(err))
 	}
 }
 
 // persist calls the store until it answers or ctx ends. The store bounds each
 // call: the end of ctx ends the waiting, not a call under way.
-func (p *Processor) persist(ctx context.Context, log *zap.Logger, what string, fn func(context.Context) error) error {
-	return p.insist(ctx, nil, log, what, func() error {
+func (p *Processor) persist(ctx context.Context, t *task, what string, fn func(context.Context) error) error {
+	return p.insist(ctx, nil, t, what, func() error {
 		return fn(context.WithoutCancel(ctx))
 	})
 }
@@ -159,14 +159,14 @@ func (p *Processor) persist(ctx context.Context, log *zap.Logger, what string, f
 // has no deadline: what was written waits for its confirm or for the end of
 // the connection, since a second write would be a second message. A message
 // that no broker would take is not tried again.
-func (p *Processor) publish(ctx context.Context, log *zap.Logger, fn func(context.Context) error) error {
-	return p.insist(ctx, nil, log, "publish", func() error { return fn(ctx) })
+func (p *Processor) publish(ctx context.Context, t *task, fn func(context.Context) error) error {
+	return p.insist(ctx, nil, t, "publish", func() error { return fn(ctx) })
 }
 
 // insist is how finished work waits for a dependency that is away: nothing is
 // acked meanwhile, and the slot stays taken, which stops the intake. A delivery
 // that is gone is not worth waiting for where nothing has been done yet.
-func (p *Processor) insist(ctx context.Context, gone <-chan struct{}, log *zap.Logger, what string, fn func() error) error {
+func (p *Processor) insist(ctx context.Context, gone <-chan struct{}, t *task, what string, fn func() error) error {
 	var pause *backoff.ExponentialBackOff
 	for {
 		err := fn()
@@ -177,16 +177,16 @@ func (p *Processor) insist(ctx context.Context, gone <-chan struct{}, log *zap.L
 		if pause == nil {
 			pause = backoff.NewExponentialBackOff()
 			pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
-			log.Warn("waiting for a dependency", zap.String("operation", what), zap.Error(err))
+			t.log().Warn("waiting for a dependency", zap.String("operation", what), zap.Error(err))
 		}
-		t := time.NewTimer(pause.NextBackOff())
+		wait := time.NewTimer(pause.NextBackOff())
 		select {
-		case <-t.C:
+		case <-wait.C:
 			continue
 		case <-gone:
 		case <-ctx.Done():
 		}
-		t.Stop()
+		wait.Stop()
 		return err
 	}
 }

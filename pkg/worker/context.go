@@ -186,7 +186,8 @@ func (r *running) logging(traceID string) *zap.Logger {
 	if r.logger != nil && r.traceID == traceID {
 		return r.logger
 	}
-	r.logger, r.traceID = r.log, traceID
+	r.logger = r.log.With(zap.String("task_id", r.task.ID), zap.String("task", r.task.Name), zap.Int("attempt", r.task.Retries+1))
+	r.traceID = traceID
 	if traceID != "" {
 		r.logger = r.logger.With(zap.String("trace_id", traceID))
 	}

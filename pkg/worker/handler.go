@@ -37,8 +37,7 @@ func (w *Worker) handle(ctx context.Context, t *messages.Task, progress delivery
 	if !known {
 		return notRegistered(t.Name)
 	}
-	run := &running{task: t, progress: ProgressFunc(progress), log: w.log.WithLazy(
-		zap.String("task_id", t.ID), zap.String("task", t.Name), zap.Int("attempt", t.Retries+1))}
+	run := &running{task: t, progress: ProgressFunc(progress), log: w.log}
 	run.kept = w.keepLog(h, t)
 	defer run.end()
 

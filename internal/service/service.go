@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -23,18 +24,21 @@ import (
 // The garbage collector begins when the heap has grown by gcPercent since the
 // last time, ballast included. That is memory which is never touched, so it
 // takes none of the machine's. Together they let a heap of any size grow by
-// little more than 10 MB: Go's own rule collects the few megabytes of a busy
-// gateway dozens of times a second, for a tenth of its processor time, and lets
-// a large heap grow to twice its size.
+// little more than so many bytes: Go's own rule collects the few megabytes of a
+// busy gateway dozens of times a second, for a tenth of its processor time, and
+// lets a large heap grow to twice its size.
 const (
-	gcPercent = 25
-	ballast   = 40 << 20
+	gcPercent  = 25
+	heapGrowth = 10 << 20
 )
 
 // Options are what every program can be told.
 type Options struct {
 	LogLevel  string `name:"log-level" env:"LOVAGE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged: ${enum}."`
 	LogFormat string `name:"log-format" env:"LOVAGE_LOG_FORMAT" default:"json" enum:"json,console" help:"Format of the log: ${enum}."`
+
+	// HeapGrowth is how much the heap may grow before it is collected, 10 MB when 0.
+	HeapGrowth int `kong:"-"`
 
 	PprofListen string `name:"pprof-listen" env:"LOVAGE_PPROF_LISTEN" help:"Loopback address that serves Go profiles under /debug/pprof; none by default."`
 }
@@ -69,7 +73,7 @@ func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-		untouched := make([]byte, ballast)
+		untouched := make([]byte, cmp.Or(o.HeapGrowth, heapGrowth)*100/gcPercent)
 		defer runtime.KeepAlive(untouched)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -10,8 +10,9 @@ const (
 	// gapWait is how long acks beyond a gap wait for it to close. What takes
 	// longer is a task that runs, and not one whose outcome is about to come.
 	gapWait = 10 * time.Millisecond
-	// gapMany is how many of them are worth the wait.
-	gapMany = 8
+	// gapMany is how many of them are worth the wait where the broker sends up to
+	// gapOf deliveries. Where it sends more, fewer are: they keep less back.
+	gapMany, gapOf = 8, 64
 )
 
 // acks settles the deliveries of one channel. What is acked while an earlier ack
@@ -33,6 +34,7 @@ type acks struct {
 	moved   time.Time       // when low last rose
 	beyond  map[uint64]bool // settled tags above low; true is acked and not written
 	waiting int             // how many of them are true
+	many    int             // so many may wait
 	pending bool            // there is something to write
 	late    *time.Timer     // runs while some wait
 }
@@ -44,9 +46,16 @@ type acknowledger interface {
 }
 
 func newAcks(ch acknowledger) *acks {
-	a := &acks{ch: ch, moved: time.Now(), beyond: map[uint64]bool{}}
+	a := &acks{ch: ch, moved: time.Now(), beyond: map[uint64]bool{}, many: gapMany}
 	a.written = sync.NewCond(&a.mu)
 	return a
+}
+
+// expect says how many deliveries the broker sends at most.
+func (a *acks) expect(prefetch int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.many = min(gapMany, gapMany*gapOf/max(prefetch, 1))
 }
 
 // ack settles a delivery. An error means that its channel is gone; nil that the
@@ -122,7 +131,7 @@ func (a *acks) take(all bool) (multiple uint64, single []uint64) {
 	if a.waiting == 0 {
 		return multiple, nil
 	}
-	if left := gapWait - time.Since(a.moved); left > 0 && a.waiting >= gapMany && !all {
+	if left := gapWait - time.Since(a.moved); left > 0 && a.waiting >= a.many && !all {
 		a.late = time.AfterFunc(left, a.flush)
 		return multiple, nil
 	}

@@ -342,6 +342,7 @@ func (in *intake) start(l *line) error {
 			return fmt.Errorf("set prefetch: %w", err)
 		}
 		l.limit = l.Prefetch
+		l.acks.expect(l.limit)
 	}
 	tag := fmt.Sprintf("%s-%d", l.Queue, time.Now().UnixNano())
 	deliveries, err := l.ch.Consume(l.Queue, tag, false, false, false, false, nil)

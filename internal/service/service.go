@@ -37,10 +37,16 @@ type Options struct {
 	LogLevel  string `name:"log-level" env:"LOVAGE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged: ${enum}."`
 	LogFormat string `name:"log-format" env:"LOVAGE_LOG_FORMAT" default:"json" enum:"json,console" help:"Format of the log: ${enum}."`
 
-	// HeapGrowth is how much the heap may grow before it is collected, 10 MB when 0.
-	HeapGrowth int `kong:"-"`
-
 	PprofListen string `name:"pprof-listen" env:"LOVAGE_PPROF_LISTEN" help:"Loopback address that serves Go profiles under /debug/pprof; none by default."`
+
+	growth int
+}
+
+// WithHeapGrowth has the program collect its heap when it has grown by so many
+// bytes, which are 10 MB otherwise.
+func (o Options) WithHeapGrowth(bytes int) Options {
+	o.growth = bytes
+	return o
 }
 
 // logger builds the logger, and the level that it has for now. Nothing is sampled:
@@ -73,7 +79,7 @@ func (o Options) Run(run func(ctx context.Context, log *zap.Logger) error) int {
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-		untouched := make([]byte, cmp.Or(o.HeapGrowth, heapGrowth)*100/gcPercent)
+		untouched := make([]byte, cmp.Or(o.growth, heapGrowth)*100/gcPercent)
 		defer runtime.KeepAlive(untouched)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -42,8 +42,7 @@ func run() int {
 	case command == "health":
 		err = service.Healthy(context.Background(), c.Listen, false)
 	default:
-		c.HeapGrowth = heapGrowth
-		return c.Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
+		return c.WithHeapGrowth(heapGrowth).Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

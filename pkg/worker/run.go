@@ -285,23 +285,11 @@ func (e *engine) accept(d *rabbitmq.Delivery, process func(*place)) {
 // process waits for a slot, and gives back what has not started when the
 // worker stops first.
 func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Delivery, p *place) {
-	var waited <-chan time.Time
-	if after := e.worker.guardAfter(); after > 0 {
-		timer := time.NewTimer(after)
-		defer timer.Stop()
-		waited = timer.C
-	}
-	give := false
-	select {
-	case <-p.turn:
-		give = p.away
-	case <-d.Gone():
+	run, gone := e.await(intake, d, p)
+	if gone {
 		return
-	case <-waited: // perhaps another worker has a slot
-		give = true
-	case <-intake.Done():
 	}
-	if give || intake.Err() != nil {
+	if !run || intake.Err() != nil {
 		_ = d.Requeue() // an error means that the broker does it
 		return
 	}
@@ -309,6 +297,31 @@ func (e *engine) process(intake, work, life context.Context, d *rabbitmq.Deliver
 	defer e.busy.Add(-1)
 	e.processor.Process(life, work, delivery.Delivery{Message: &d.Message, Queue: d.Queue, Acker: d},
 		e.totals.around(e.attempt))
+}
+
+// await waits for the slot of a delivery. It has none when it was turned away, when
+// the worker stops, or when it has waited for long: perhaps another worker has one.
+func (e *engine) await(intake context.Context, d *rabbitmq.Delivery, p *place) (run, gone bool) {
+	select {
+	case <-p.turn:
+		return !p.away, false
+	default: // most have it at once
+	}
+	var waited <-chan time.Time
+	if after := e.worker.guardAfter(); after > 0 {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		waited = timer.C
+	}
+	select {
+	case <-p.turn:
+		return !p.away, false
+	case <-d.Gone():
+		return false, true
+	case <-waited:
+	case <-intake.Done():
+	}
+	return false, false
 }
 
 // attempt is [Worker.RunAttempt], with a note of what runs.

@@ -54,7 +54,13 @@ func took(t *client.Task) string {
 
 type waitCmd struct {
 	ID  string        `arg:"" help:"Id of the task."`
-	For time.Duration `placeholder:"DURATION" help:"Wait no longer than this."`
+	For time.Duration `placeholder:"DURATION" help:"Wait no longer than this; without it, for as long as the task takes."`
+}
+
+// Help is for those who ask for that of this command.
+func (*waitCmd) Help() string {
+	return "The gateway answers when the task has changed, or after 20 s, and is asked again, " +
+		"also while it is being replaced, for up to 30 s. --timeout does not bound the wait, --for does."
 }
 
 // Run waits for a task.

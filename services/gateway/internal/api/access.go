@@ -45,6 +45,15 @@ const (
 	LogoutPath = "/logout"
 )
 
+// ConsolePath is the first page of the console; the others are below it.
+const ConsolePath = "/console"
+
+// InConsole reports whether a path is that of a page of the console, or of what
+// such a page loads.
+func InConsole(path string) bool {
+	return path == ConsolePath || strings.HasPrefix(path, ConsolePath+"/")
+}
+
 // identify finds out who sends a request and what they may do, and refuses
 // strangers. What exactly may be done each route says, see permit.
 func (a *API) identify(next http.Handler) http.Handler {
@@ -63,7 +72,7 @@ func (a *API) identify(next http.Handler) http.Handler {
 			return
 		}
 		exchangeOf(r.Context()).grant = grant
-		if a.opts.Rates != nil && !withinRate(w, r, a.opts.Rates.Take(r.Context(), grant)) {
+		if a.opts.Rates != nil && counts(r.URL.Path) && !withinRate(w, r, a.opts.Rates.Take(r.Context(), grant)) {
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -73,6 +82,11 @@ func (a *API) identify(next http.Handler) http.Handler {
 func open(path string) bool {
 	return path == routeLive || path == routeReady || path == LoginPath || path == LogoutPath
 }
+
+// counts reports whether a request takes something from the rate of who sends
+// it. A page of the console asks the API in the name of its visitor, and that
+// counts.
+func counts(path string) bool { return !InConsole(path) }
 
 // Refused notes why a request is refused that somebody else's page answers, and
 // returns with which status, and how long it is to be waited.

@@ -341,6 +341,31 @@ func TestWhatIsOverTheRateIsRefused(t *testing.T) {
 	require.Empty(t, newGuarded(t).ask(t, get, "/v1/catalog", "", as("read")).Header().Get("RateLimit"))
 }
 
+// A page, its assets and what it shows anew count for what they ask of the API.
+func TestPagesOfTheConsoleTakeNothingFromTheRate(t *testing.T) {
+	t.Parallel()
+	rates := &fakeRates{}
+	s := newGuarded(t, func(o *Options) { o.Rates = rates })
+	ask := func(h http.Handler, path string) int {
+		r := httptest.NewRequestWithContext(t.Context(), get, path, nil)
+		r.Host = "localhost"
+		r.Header.Set("Authorization", "Bearer read")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	pages := s.Guard(ConsolePath, access.Read, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, path := range []string{"/console", "/console/assets/console.css", "/console/banner", "/console/tasks/a/live"} {
+		require.Equal(t, http.StatusOK, ask(pages, path), path)
+	}
+	require.Empty(t, rates.asked)
+	metrics := s.Guard(RouteMetrics, access.Read, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, path := range []string{RouteMetrics, "/consoles"} {
+		require.Equal(t, http.StatusOK, ask(metrics, path), path)
+	}
+	require.Len(t, rates.asked, 2)
+}
+
 // fakeAudit is an audit in memory, newest last.
 type fakeAudit struct {
 	entries []access.Entry

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +52,7 @@ type server struct {
 func newServer(c Config, l net.Listener, a *api.API, login, console http.Handler, r *prometheus.Registry, log *zap.Logger) *server {
 	s := &server{
 		Config: c, listener: newBoundedListener(l, c.MaxConnections), api: a,
-		login: login, console: a.Guard("/console", access.Read, console), metrics: r, log: log,
+		login: login, console: a.Guard(api.ConsolePath, access.Read, console), metrics: r, log: log,
 	}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "lovage_http_connections", Help: "Connections of clients that are open.",
@@ -151,7 +150,7 @@ func (s *server) handler() http.Handler {
 			s.login.ServeHTTP(w, r)
 			return
 		}
-		if r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/") {
+		if api.InConsole(r.URL.Path) {
 			s.console.ServeHTTP(w, r)
 			return
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/client"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
@@ -109,6 +110,85 @@ func TestEveryPageSaysThatNobodyHasToShowAKey(t *testing.T) {
 		require.Contains(t, get(t, open, "/console"+target).Body.String(), notice, target)
 		require.NotContains(t, get(t, newConsole(t, api), "/console"+target).Body.String(), notice, target)
 	}
+}
+
+// What a key may not do is not offered, on whole pages and on the parts that are
+// asked for again.
+func TestAPageOffersWhatTheKeyMayDo(t *testing.T) {
+	t.Parallel()
+	answers := map[string]string{
+		"/v1/tasks":                 `{"tasks":[]}`,
+		"/v1/tasks/a":               `{"task_id":"a","name":"x","queue":"q","state":"FAILURE"}`,
+		"/v1/tasks/b":               `{"task_id":"b","name":"x","queue":"q","state":"STARTED"}`,
+		"/v1/catalog":               `{"tasks":[{"name":"x","queue":"q"}]}`,
+		"/v1/queues":                `{"queues":[{"name":"q","state":"running"},{"name":"p","state":"paused"}]}`,
+		"/v1/queues/q/purge":        `{"ready":2}`,
+		"/v1/queues/q/dead-groups":  `{"groups":[{"group":"g","count":1,"name":"x","reason":"permanent"}],"total":1}`,
+		"/v1/queues/q/dead":         `{"dead_letters":[{"task_id":"a","name":"x"}]}`,
+		"/v1/queues/q/dead/a":       `{"task_id":"a","name":"x"}`,
+		"/v1/queues/q/operations":   `{"operations":[]}`,
+		"/v1/queues/q/operations/o": `{"id":"o","queue":"q","kind":"redrive","state":"running"}`,
+		"/v1/workers/w":             `{"name":"w","running":[{"task_id":"b","name":"x"}]}`,
+		"/v1/workers":               `{"workers":[]}`,
+		"/readyz":                   `{"status":"ok"}`,
+	}
+	c := newConsole(t, func(w http.ResponseWriter, r *http.Request) {
+		body, known := answers[r.URL.Path]
+		if !known {
+			body = `{}`
+		}
+		answer(w, http.StatusOK, body)
+	})
+	with := func(has access.Scope) context.Context {
+		return access.With(t.Context(), &access.Grant{Who: "ada", KeyID: "k", Scopes: []access.Scope{access.Read, has}})
+	}
+	ask := func(has access.Scope, page, part string) string {
+		r := httptest.NewRequestWithContext(with(has), http.MethodGet, "/console"+page, nil)
+		r.Header.Set("HX-Request", part)
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code, page)
+		return w.Body.String()
+	}
+	const submit, admin = access.Submit, access.Admin
+	for _, offer := range []struct {
+		page, text string
+		takes      access.Scope
+	}{
+		{"", `href="/console/submit"`, submit},
+		{"/tasks", `id="first"`, submit},
+		{"/catalog", `href="/console/submit/x"`, submit},
+		{"/submit/x", `id="send"`, submit},
+		{"/tasks/b", `id="cancel"`, submit},
+		{"/tasks/b", `id="again"`, submit},
+		{"/tasks/b/again", `id="send"`, submit},
+		{"/tasks/a", `id="retry"`, submit},
+		{"/tasks/a", `id="again"`, admin},
+		{"/tasks/a/again", `id="send"`, admin},
+		{"/queues", `id="pause-q"`, admin},
+		{"/queues", `id="resume-p"`, admin},
+		{"/queues", `/q/purge"`, admin},
+		{"/queues/q/purge", `id="purge"`, admin},
+		{"/dead/q?group=g", `id="redrive-g"`, admin},
+		{"/dead/q?group=g", `/discard"`, admin},
+		{"/dead/q?group=g", `>Send again<`, admin},
+		{"/dead/q/letters/a", `id="send"`, admin},
+		{"/dead/q/operations/o", `>Stop<`, admin},
+		{"/workers/w", `id="slots"`, admin},
+		{"/workers/w", `id="stop"`, admin},
+		{"/workers/w", `id="d-b"`, admin},
+	} {
+		for _, has := range []access.Scope{access.Read, submit, admin} {
+			may := has == admin || has == offer.takes
+			page, part := ask(has, offer.page, ""), ask(has, offer.page, "true")
+			require.Equal(t, may, strings.Contains(page, offer.text), "%s of %q to the scope %s", offer.text, offer.page, has)
+			require.True(t, may || !strings.Contains(part, offer.text), "%s of a part of %q to the scope %s", offer.text, offer.page, has)
+		}
+		require.Contains(t, get(t, c, "/console"+offer.page).Body.String(), offer.text, "where nobody has to show a key")
+	}
+	started := &client.Task{TaskID: "b", Name: "x", State: client.Started}
+	require.NotContains(t, c.event(with(access.Read), "b", started), "<form")
+	require.Contains(t, c.event(with(submit), "b", started), "<form")
 }
 
 func TestPagesHaveNothingInline(t *testing.T) {
@@ -206,7 +286,7 @@ func TestTheLogIsAskedForUntilNothingIsToCome(t *testing.T) {
 func TestAnEventKeepsItsLines(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, `{}`) })
-	e := c.event("a", &client.Task{
+	e := c.event(t.Context(), "a", &client.Task{
 		TaskID: "a", State: client.Failure, Name: "x",
 		Error: &client.TaskError{Type: "E", Message: "a\revent: end\r\ndata: b\n\n\revent: x<script>"},
 	})

@@ -29,8 +29,9 @@ func functions() template.FuncMap {
 		"zero":  time.Time.IsZero,
 		"utc":   func(t time.Time, layout string) string { return t.UTC().Format(layout) },
 		"has":   (*access.Grant).Has,
+		"may":   (*view).May,
 
-		"input": oneTask.Input, "open": oneTask.Open, "repeatable": oneTask.Repeatable, "running": oneTask.Running, "settled": oneTask.Settled,
+		"input": oneTask.Input, "editScope": oneTask.EditScope, "open": oneTask.Open, "repeatable": oneTask.Repeatable, "running": oneTask.Running, "settled": oneTask.Settled,
 		"after": taskQuery.After, "inState": taskQuery.InState, "narrow": taskQuery.Narrow,
 		"busy": deadData.Busy, "done": operationData.Done, "plain": submission.Plain,
 	}

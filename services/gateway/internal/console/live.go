@@ -54,7 +54,7 @@ func (c *Console) follow(w http.ResponseWriter, r *http.Request) {
 			if !open {
 				return // the browser comes again
 			}
-			text, end = c.event(id, t), t.State.Final()
+			text, end = c.event(ctx, id, t), t.State.Final()
 		case <-tick.C:
 			end = c.stopping(ctx)
 		case <-ctx.Done():
@@ -88,9 +88,9 @@ func (c *Console) stopping(ctx context.Context) bool {
 }
 
 // event is a task as its page shows it. A last one says that nothing follows.
-func (c *Console) event(id string, t *client.Task) string {
+func (c *Console) event(ctx context.Context, id string, t *client.Task) string {
 	var body bytes.Buffer
-	v := &view{name: "task", Self: taskPath(id), Data: newOneTask(t)}
+	v := &view{name: "task", Self: taskPath(id), Data: newOneTask(t), Visitor: visitor(ctx)}
 	if err := c.pages.byName["task"].ExecuteTemplate(&body, "live", v); err != nil {
 		return ": not rendered\n\n"
 	}

@@ -53,6 +53,10 @@ type view struct {
 	location string
 }
 
+// May reports whether the visitor's key has a scope. What it has none for is not
+// offered; it is the API that refuses it.
+func (v *view) May(s access.Scope) bool { return v.Visitor == nil || v.Visitor.Has(s) }
+
 // visitor is who shows a key, nil when nobody has to.
 func visitor(ctx context.Context) *access.Grant {
 	if g := access.From(ctx); g != nil && g.KeyID != "" {
@@ -125,7 +129,7 @@ func (c *Console) write(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		http.Redirect(w, r, v.redirect, http.StatusSeeOther)
 		return
 	}
-	v.Version = c.pages.version
+	v.Version, v.Visitor = c.pages.version, visitor(ctx)
 	if v.Self == "" {
 		v.Self = r.URL.RequestURI()
 	}
@@ -138,7 +142,7 @@ func (c *Console) write(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		block = "live"
 	}
 	if block == "layout.html" {
-		v.Visitor, v.Unguarded = visitor(ctx), c.unguarded
+		v.Unguarded = c.unguarded
 		v.Health, _ = c.client.Ready(ctx) // without an answer there is no banner
 	} else {
 		v.status = http.StatusOK // htmx shows nothing else, and the part says what is wrong

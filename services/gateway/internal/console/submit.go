@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
@@ -35,6 +36,18 @@ type submission struct {
 
 // Plain reports whether the input is written as JSON.
 func (s submission) Plain() bool { return s.Raw || len(s.Fields) == 0 }
+
+// Scope is what it takes to send it.
+func (s submission) Scope() access.Scope { return scopeOf(s.Again) }
+
+// scopeOf is what it takes to run a task again with edits, or a new one: of what
+// has failed there is a dead letter, and to send that again is to steer.
+func scopeOf(again *client.Task) access.Scope {
+	if again != nil && again.State == client.Failure {
+		return access.Admin
+	}
+	return access.Submit
+}
 
 // choose lists what can be submitted; where there is only one task, its form is
 // shown at once.

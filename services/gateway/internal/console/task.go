@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/client"
 )
 
@@ -39,6 +40,9 @@ func (t oneTask) Open() bool { return !t.State.Final() }
 
 // Repeatable reports whether it can be run again as it is.
 func (t oneTask) Repeatable() bool { return t.State == client.Failure || t.State == client.Revoked }
+
+// EditScope is what it takes to run it again with edits.
+func (t oneTask) EditScope() access.Scope { return scopeOf(t.Task) }
 
 // Settled reports whether it has ended and what it has logged is all there: a
 // line may come 5 s late.

@@ -33,7 +33,7 @@ func functions() template.FuncMap {
 
 		"input": oneTask.Input, "editScope": oneTask.EditScope, "open": oneTask.Open, "repeatable": oneTask.Repeatable, "running": oneTask.Running, "settled": oneTask.Settled,
 		"after": taskQuery.After, "inState": taskQuery.InState, "narrow": taskQuery.Narrow,
-		"busy": deadData.Busy, "done": operationData.Done, "plain": submission.Plain,
+		"busy": deadData.Busy, "done": operationData.Done, "plain": submission.Plain, "sendScope": submission.Scope,
 	}
 }
 

@@ -10,9 +10,12 @@ const (
 	// gapWait is how long acks beyond a gap wait for it to close. What takes
 	// longer is a task that runs, and not one whose outcome is about to come.
 	gapWait = 10 * time.Millisecond
-	// gapMany is how many of them are worth the wait where the broker sends up to
-	// gapOf deliveries. Where it sends more, fewer are: they keep less back.
-	gapMany, gapOf = 8, 64
+	// gapMany is how many of them are worth the wait.
+	gapMany = 8
+	// Where the broker sends prefetchMany deliveries or more, a quarter of them is
+	// acked at a time, or what there is after shareWait: they keep little back.
+	prefetchMany = 64
+	shareWait    = time.Millisecond
 )
 
 // acks settles the deliveries of one channel. What is acked while an earlier ack
@@ -34,7 +37,9 @@ type acks struct {
 	moved   time.Time       // when low last rose
 	beyond  map[uint64]bool // settled tags above low; true is acked and not written
 	waiting int             // how many of them are true
-	many    int             // so many may wait
+	share   int             // so many are written at a time
+	fresh   int             // acked since the last write
+	soon    *time.Timer     // runs while they are too few
 	pending bool            // there is something to write
 	late    *time.Timer     // runs while some wait
 }
@@ -46,7 +51,7 @@ type acknowledger interface {
 }
 
 func newAcks(ch acknowledger) *acks {
-	a := &acks{ch: ch, moved: time.Now(), beyond: map[uint64]bool{}, many: gapMany}
+	a := &acks{ch: ch, moved: time.Now(), beyond: map[uint64]bool{}}
 	a.written = sync.NewCond(&a.mu)
 	return a
 }
@@ -55,7 +60,9 @@ func newAcks(ch acknowledger) *acks {
 func (a *acks) expect(prefetch int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.many = min(gapMany, gapMany*gapOf/max(prefetch, 1))
+	if a.share = 1; prefetch >= prefetchMany {
+		a.share = prefetch / 4
+	}
 }
 
 // ack settles a delivery. An error means that its channel is gone; nil that the
@@ -65,10 +72,32 @@ func (a *acks) ack(tag uint64) error {
 	defer a.mu.Unlock()
 	a.beyond[tag] = true
 	a.waiting++
+	a.fresh++
 	a.pending = true
 	if a.writing {
 		return nil
 	}
+	if a.fresh < a.share {
+		if a.soon == nil {
+			a.soon = time.AfterFunc(shareWait, a.writeShare)
+		}
+		return nil
+	}
+	return a.writeAll()
+}
+
+// writeShare writes what was too little.
+func (a *acks) writeShare() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.writing {
+		_ = a.writeAll() // an error means that the broker delivers them again
+	}
+}
+
+// writeAll writes until there is nothing more. It needs the lock, and nobody else
+// may be writing.
+func (a *acks) writeAll() error {
 	a.writing = true
 	defer a.wrote()
 	for a.pending {
@@ -105,7 +134,11 @@ func (a *acks) wrote() {
 // and those of single ones, which may have to wait unless it is for all. It needs
 // the lock.
 func (a *acks) take(all bool) (multiple uint64, single []uint64) {
-	a.pending = false
+	a.pending, a.fresh = false, 0
+	if a.soon != nil {
+		a.soon.Stop()
+		a.soon = nil
+	}
 	before := a.low
 	for {
 		unwritten, settled := a.beyond[a.low+1]
@@ -131,7 +164,7 @@ func (a *acks) take(all bool) (multiple uint64, single []uint64) {
 	if a.waiting == 0 {
 		return multiple, nil
 	}
-	if left := gapWait - time.Since(a.moved); left > 0 && a.waiting >= a.many && !all {
+	if left := gapWait - time.Since(a.moved); left > 0 && a.waiting >= gapMany && !all {
 		a.late = time.AfterFunc(left, a.flush)
 		return multiple, nil
 	}

@@ -163,6 +163,28 @@ func TestManyAcksBeyondAGapWaitForItToClose(t *testing.T) {
 	})
 }
 
+// A large prefetch is acked in shares, and what is less of one soon.
+func TestAcksOfALargePrefetchAreWrittenInShares(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(100)
+		a := newAcks(l)
+		a.expect(4 * 50)
+		for tag := uint64(1); tag < 100; tag++ {
+			require.NoError(t, a.ack(tag))
+		}
+		require.Len(t, l.open, 50)
+		require.Equal(t, 1, l.writes)
+		<-time.After(shareWait)
+		synctest.Wait()
+		require.Len(t, l.open, 1)
+		require.NoError(t, a.ack(100))
+		a.flush()
+		require.Empty(t, l.open)
+		require.Zero(t, l.refused)
+	})
+}
+
 // A task that runs for long keeps nobody from being acked.
 func TestAcksBeyondAGapDoNotWaitForLong(t *testing.T) {
 	t.Parallel()

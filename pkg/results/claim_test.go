@@ -123,6 +123,24 @@ func TestClaimOfAFinalRunNeverRuns(t *testing.T) {
 	}
 }
 
+// Who submits a task once more whose result is gone is told PENDING, until its
+// message comes.
+func TestClaimOfAFinalRunLeavesNothingPending(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	a := messages.Attempt{ID: "t"}
+	claim(t, s, a, "A")
+	require.NoError(t, settle(t, s, a, "A", messages.Success, ""))
+	deleted, err := s.Delete(t.Context(), "t")
+	require.NoError(t, err)
+	require.True(t, deleted)
+	submitted(t, s, record("t", messages.Pending, ""))
+	require.Equal(t, messages.Pending, state(t, s, "t"))
+	require.Equal(t, messages.VerdictFinal, claim(t, s, a, "B").Verdict)
+	_, err = s.Get(t.Context(), "t")
+	require.ErrorIs(t, err, messages.ErrNotFound)
+}
+
 func TestClaimOfANewRunStartsAfresh(t *testing.T) {
 	t.Parallel()
 	s, client := newStore(t)

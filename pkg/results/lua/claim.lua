@@ -43,6 +43,12 @@ if run < seen_run or (run == seen_run and attempt < seen_attempt) then
   return over('STALE')
 end
 if run == seen_run and state then
+  -- Whose result was deleted, or is too old, may have been submitted once more:
+  -- nobody is to wait for what never runs.
+  local pending = '{"status":"PENDING"'
+  if redis.call('GETRANGE', m, 0, #pending - 1) == pending then
+    redis.call('DEL', m)
+  end
   return over('FINAL')
 end
 

@@ -140,7 +140,7 @@ func (b *books) observe(m *modelWorker, script, key string, args []any, answer a
 		h.over = true
 	case "settle":
 		h.over, h.settled = true, true
-		b.settle(a, args[4].(string))
+		b.settle(a, args[4].([]byte))
 	}
 }
 
@@ -158,8 +158,8 @@ func (b *books) claim(m *modelWorker, a messages.Attempt, token string) {
 	b.holders[a.ID] = h
 }
 
-func (b *books) settle(a messages.Attempt, record string) {
-	r, err := messages.DecodeResult([]byte(record))
+func (b *books) settle(a messages.Attempt, record []byte) {
+	r, err := messages.DecodeResult(record)
 	if err != nil {
 		b.blame(a.ID, "settled with a record that cannot be read: %v", err)
 		return

@@ -146,15 +146,15 @@ type task struct {
 	claim    messages.Claim
 	started  time.Time
 	lost     bool // somebody else has the task
-	worker   *zap.Logger
+	logger   *zap.Logger
 }
 
 // log is made when there is something to say, which is not so for most.
 func (t *task) log() *zap.Logger {
 	if t.ID == "" {
-		return t.worker
+		return t.logger
 	}
-	return t.worker.With(zap.String("task_id", t.ID), zap.String("task", t.Name))
+	return t.logger.With(zap.String("task_id", t.ID), zap.String("task", t.Name))
 }
 
 func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*task) Outcome) {
@@ -164,7 +164,7 @@ func (p *Processor) process(ctx, work context.Context, d Delivery, run func(*tas
 		return
 	}
 	d.Acker = &exchanged{Acker: d.Acker}
-	t := &task{Task: decoded, delivery: d, worker: p.opts.Log}
+	t := &task{Task: decoded, delivery: d, logger: p.opts.Log}
 	if d.Queue != "" {
 		t.Queue = d.Queue
 	}
@@ -299,7 +299,10 @@ func (p *Processor) begin(ctx context.Context, t *task) error {
 // claim asks the task record what to do, for as long as the store is away.
 // False when there is no time left for an answer: the delivery goes back.
 func (p *Processor) claim(ctx, work context.Context, t *task) bool {
-	due := &messages.Result{ETA: t.ETA, Expires: t.Expires}
+	var due *messages.Result // most have neither
+	if !t.ETA.IsZero() || !t.Expires.IsZero() {
+		due = &messages.Result{ETA: t.ETA, Expires: t.Expires}
+	}
 	err := p.insist(work, t.delivery.Acker.Gone(), t, "claim", func() error {
 		var err error
 		t.claim, err = p.opts.Store.Claim(context.WithoutCancel(work), t.Attempt(), t.token, due)
@@ -316,7 +319,7 @@ func (p *Processor) claim(ctx, work context.Context, t *task) bool {
 // undecodable dead-letters what cannot be read, with an outcome for its task
 // where the message tells which one it is.
 func (p *Processor) undecodable(ctx context.Context, d Delivery, cause error) {
-	t := &task{Task: &messages.Task{Queue: d.Queue}, delivery: d, started: time.Now(), worker: p.opts.Log}
+	t := &task{Task: &messages.Task{Queue: d.Queue}, delivery: d, started: time.Now(), logger: p.opts.Log}
 	o := failure(messages.ReasonUndecodable, "DecodeError", cause.Error())
 	r := p.record(t, o)
 	var de *messages.DecodeError

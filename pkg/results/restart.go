@@ -28,7 +28,7 @@ const (
 //
 // Errors: [messages.ErrStoreUnavailable].
 func (s *Store) Restart(ctx context.Context, r *messages.Result, ignoreResult bool) (RestartState, error) {
-	var record string
+	record := []byte{}
 	if !ignoreResult {
 		var err error
 		if record, err = encode(r); err != nil {

@@ -243,7 +243,7 @@ func (s *Store) batches(calls []call) []*batch {
 		at := slices.IndexFunc(all, func(b *batch) bool { return b.script == c.script })
 		if at < 0 || s.spread {
 			at = len(all)
-			all = append(all, &batch{script: c.script})
+			all = append(all, s.batch(c, len(calls)-i))
 		}
 		b := all[at]
 		b.calls = append(b.calls, i)
@@ -251,6 +251,17 @@ func (s *Store) batches(calls []call) []*batch {
 		b.args = append(b.args, c.args...)
 	}
 	return all
+}
+
+// batch has room for one call, or so many where there can be more.
+func (s *Store) batch(c call, calls int) *batch {
+	if s.spread {
+		calls = 1
+	}
+	return &batch{
+		script: c.script, calls: make([]int, 0, calls),
+		keys: make([]string, 0, 2*calls), args: make([]any, 0, len(c.args)*calls),
+	}
 }
 
 func (b *batch) queue(ctx context.Context, pipe redis.Pipeliner) {

@@ -131,10 +131,10 @@ func flag(set bool) string {
 }
 
 // encode writes a record.
-func encode(r *messages.Result) (string, error) {
+func encode(r *messages.Result) ([]byte, error) {
 	record, err := messages.EncodeResult(r)
 	if err != nil {
-		return "", fmt.Errorf("encode result: %w", err)
+		return nil, fmt.Errorf("encode result: %w", err)
 	}
-	return string(record), nil
+	return record, nil
 }

@@ -46,7 +46,7 @@ func main() { os.Exit(start()) }
 func start() int {
 	var s settings
 	kong.Parse(&s)
-	return s.WithHeapGrowth(40 << 20).Run(func(ctx context.Context, _ *zap.Logger) error { return run(ctx, s) })
+	return s.WithHeapGrowth(service.WorkerHeapGrowth).Run(func(ctx context.Context, _ *zap.Logger) error { return run(ctx, s) })
 }
 
 func run(ctx context.Context, s settings) error {

@@ -199,54 +199,6 @@ func newChaos(t *testing.T) *chaos {
 	return c
 }
 
-// keep starts a program, and again whenever it has ended.
-func (c *chaos) keep(start func() *program) {
-	p := start()
-	c.keepers.Go(func() {
-		for !c.stopping.Load() {
-			if !p.Alive() {
-				p = start()
-			}
-			<-time.After(20 * time.Millisecond)
-		}
-		_ = p.Kill()
-	})
-}
-
-func (c *chaos) startActor(i int) *program {
-	p := c.launch("ledgerworker", "LOVAGE_QUEUE="+actQueue, "LOVAGE_LEDGER_EFFECTS="+c.effects)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.workers[i] = p
-	return p
-}
-
-func (c *chaos) startOwnGateway() *program {
-	p := c.launch("gateway", "LOVAGE_LISTEN="+c.port.Address())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gateway = p
-	return p
-}
-
-// launch starts a program from a goroutine of ours: what fails here shows in
-// the end, when the books do not close.
-func (c *chaos) launch(name string, env ...string) *program {
-	c.mu.Lock()
-	p := &program{t: c.t, log: filepath.Join(filepath.Dir(c.effects), fmt.Sprintf("%s-%d.log", name, len(c.logs)))}
-	c.logs = append(c.logs, p.log)
-	c.mu.Unlock()
-	env = append(os.Environ(), append(env, "LOVAGE_AMQP_URL="+c.broker.URL(), "LOVAGE_REDIS_URL="+c.redis.URL())...)
-	var err error
-	p.Process, err = devstack.Spawn(context.WithoutCancel(c.t.Context()), devstack.Spec{
-		Path: filepath.Join(binDir, name), Env: env, Dir: binDir, Log: p.log,
-	})
-	if err != nil {
-		panic(err)
-	}
-	return p
-}
-
 // ask sends one request; the status is 0 when there was no answer.
 func (c *chaos) ask(method, path string, body any) (int, []byte) {
 	var in io.Reader = http.NoBody

@@ -32,6 +32,11 @@ const (
 	heapGrowth = 10 << 20
 )
 
+// WorkerHeapGrowth is for [Options.WithHeapGrowth] of workers. They have more to
+// collect for each task than a gateway has, and nobody promises that many tasks
+// take little memory.
+const WorkerHeapGrowth = 40 << 20
+
 // Options are what every program can be told.
 type Options struct {
 	LogLevel  string `name:"log-level" env:"LOVAGE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged: ${enum}."`

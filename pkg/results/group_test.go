@@ -3,6 +3,7 @@ package results_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lovage-mq/lovage/pkg/messages"
+	"github.com/lovage-mq/lovage/pkg/results"
 )
 
 // What comes at the same time shares round trips, and each gets its own answer.
@@ -50,6 +52,32 @@ func reads(t *testing.T, client redis.UniversalClient) (n int) {
 	}
 	require.Fail(t, "no count")
 	return 0
+}
+
+// A group of more than Redis reads at a time is a transaction: scripts that were
+// lost are loaded for it too, and what a full Redis refuses leaves nothing behind.
+func TestALargeGroupIsLikeASmallOne(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	const many = 100
+	var held []results.Held
+	for i := range many {
+		a := messages.Attempt{ID: fmt.Sprintf("t%d", i)}
+		claim(t, s, a, "A")
+		held = append(held, results.Held{Attempt: a, Token: "A"})
+	}
+	require.NoError(t, client.ScriptFlush(t.Context()).Err())
+	states, err := s.Renew(t.Context(), held)
+	require.NoError(t, err)
+	require.Equal(t, slices.Repeat([]results.LeaseState{results.LeaseHeld}, many), states)
+
+	before := taskRecord(t, client, "t0")
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	states, err = s.Renew(t.Context(), held)
+	require.ErrorIs(t, err, messages.ErrStoreUnavailable)
+	require.Equal(t, make([]results.LeaseState, many), states)
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	require.Equal(t, before, taskRecord(t, client, "t0"))
 }
 
 // Whoever gives up leaves the others alone.

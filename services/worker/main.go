@@ -24,10 +24,6 @@ type cli struct {
 	Health struct{} `cmd:"" help:"Exit with 0 when the worker that listens on --listen is alive, else with 1."`
 }
 
-// heapGrowth is four times that of a gateway: a worker has more to collect for each
-// task, and nobody promises that many of them take little memory.
-const heapGrowth = 40 << 20
-
 func main() { os.Exit(run()) }
 
 func run() int {
@@ -42,7 +38,7 @@ func run() int {
 	case command == "health":
 		err = service.Healthy(context.Background(), c.Listen, false)
 	default:
-		return c.WithHeapGrowth(heapGrowth).Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
+		return c.WithHeapGrowth(service.WorkerHeapGrowth).Run(func(ctx context.Context, log *zap.Logger) error { return app.Run(ctx, c.Config, log) })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -109,25 +109,24 @@ func Run(ctx context.Context, c Config, log *zap.Logger) error {
 		return err
 	}
 
-	// Everything behind the API outlives it: requests in flight still need it.
+	return serve(ctx, []func(context.Context) error{
+		publisher.Run, depth.Run, overview.Run, recorder.Run, watcher.Run, store.Tidy, clerk.run, callbacks.Run, a.Run, door.run, pages.Run,
+		func(ctx context.Context) error { return warn(ctx, store, log) },
+	}, newServer(c, listener, a, door.pages(a), pages, registry, log).serve)
+}
+
+// serve runs a server until ctx ends. Everything behind it outlives it: requests in
+// flight still need it.
+func serve(ctx context.Context, parts []func(context.Context) error, server func(ctx, behind context.Context) error) error {
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, behind := errgroup.WithContext(behind)
-	g.Go(func() error { return publisher.Run(behind) })
-	g.Go(func() error { return depth.Run(behind) })
-	g.Go(func() error { return overview.Run(behind) })
-	g.Go(func() error { return recorder.Run(behind) })
-	g.Go(func() error { return watcher.Run(behind) })
-	g.Go(func() error { return store.Tidy(behind) })
-	g.Go(func() error { return clerk.run(behind) })
-	g.Go(func() error { return callbacks.Run(behind) })
-	g.Go(func() error { return a.Run(behind) })
-	g.Go(func() error { return door.run(behind) })
-	g.Go(func() error { return pages.Run(behind) })
-	g.Go(func() error { return warn(behind, store, log) })
+	for _, run := range parts {
+		g.Go(func() error { return run(behind) })
+	}
 	g.Go(func() error {
 		defer stop()
-		return newServer(c, listener, a, door.pages(a), pages, registry, log).serve(ctx, behind)
+		return server(ctx, behind)
 	})
 	return g.Wait()
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"math"
 	"math/big"
 	"reflect"
@@ -145,6 +146,7 @@ func (g *glance) fits(raw []byte) bool {
 	if g == nil {
 		return false
 	}
+	raw = bytes.TrimSpace(raw)
 	kind := valueType(raw)
 	if len(g.types) > 0 && !slices.Contains(g.types, kind) && (kind != "number" || !slices.Contains(g.types, "integer") || !whole(raw)) {
 		return false

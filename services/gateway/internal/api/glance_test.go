@@ -28,7 +28,7 @@ func FuzzGlance(f *testing.F) {
 		`{"duration":1}`, `{"duration":1.5,"label":"a"}`, `{"duration":300.000001}`, `{"duration":0.9999999}`, `{"duration":"1"}`,
 		`{"n":1,"x":null,"s":"ab","l":[1,2.5],"b":true,"e":"\u00e9","p":"aa","f":"2026-01-31"}`, `{"n":-3.0,"x":1}`, `{"n":2.5}`, `{"s":"äöü"}`,
 		`{"o":{"a":-1}}`, `{"o":{"a":0.000001,"b":1}}`, `{"z":1}`, `{"l":["x"]}`, `[1,2]`, `["a",1]`, `-0`, `123456789012.123456`, `1234567890123`,
-		`{"nested":{"c~d":1,"a/b":2},"duration":2}`, `{"when":"2026-01-31T12:00:00Z","duration":2}`,
+		` {"z":[]}`, "\t\"ab\" ", `{"nested":{"c~d":1,"a/b":2},"duration":2}`, `{"when":"2026-01-31T12:00:00Z","duration":2}`,
 	} {
 		f.Add(s)
 	}
@@ -67,6 +67,9 @@ func TestGlanceRecognizesWhatIsUsual(t *testing.T) {
 		{`{"type":"object","additionalProperties":true}`, `{"a":1}`, true},
 		{`{"exclusiveMinimum":0}`, `0.000001`, true},
 		{`{"exclusiveMinimum":0}`, `0`, false},
+		{sleepSchema, "\n {\"duration\":1}\n", true},
+		{`{"properties":{"a":{"type":"string"}}}`, ` {"a":1}`, false},
+		{`{"maxLength":2}`, `"ab" `, true},
 	} {
 		schema, err := compileSchema([]byte(c.schema))
 		require.NoError(t, err)

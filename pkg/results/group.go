@@ -114,7 +114,7 @@ func (g *groups) exec(ctx context.Context, group []*member) {
 		defer cancel()
 	}
 	calls := make([]call, len(group))
-	var entries []entry
+	entries := make([]entry, 0, len(group))
 	wanted := func() bool { return false }
 	for i, m := range group {
 		calls[i] = m.call

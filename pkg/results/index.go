@@ -70,22 +70,18 @@ func shelfOf(s messages.State) shelf {
 	return shelfStarted
 }
 
-func (s shelf) key() string {
-	return indexKey + [shelves]string{"pending", "started", "retry", "success", "failure", "revoked"}[s]
+var shelfKeys = [shelves]string{
+	indexKey + "pending", indexKey + "started", indexKey + "retry", indexKey + "success", indexKey + "failure", indexKey + "revoked",
 }
 
-// origins are the shelves from which a task can come to this one.
-func (s shelf) origins() []shelf {
-	switch s {
-	case shelfPending: // it was restarted
-		return []shelf{shelfFailure, shelfRevoked, shelfSuccess, shelfStarted, shelfRetry}
-	case shelfStarted:
-		return []shelf{shelfPending, shelfRetry}
-	case shelfRetry:
-		return []shelf{shelfPending, shelfStarted}
-	default:
-		return []shelf{shelfPending, shelfStarted, shelfRetry}
+func (s shelf) key() string { return shelfKeys[s] }
+
+// comesFrom reports whether a task can come to this shelf from the other.
+func (s shelf) comesFrom(other shelf) bool {
+	if s == shelfPending { // it was restarted
+		return other != s
 	}
+	return other != s && other < openShelves
 }
 
 // place is where a task stands in the list: newest first, and what is of one
@@ -112,8 +108,13 @@ func placeOf(r *messages.Result) place {
 func nameMark(name string) int64   { return mark(name, markBits-markQueue) }
 func queueMark(queue string) int64 { return mark(queue, markQueue) }
 
+// mark is the end of the CRC-32 of a text, without a copy of it.
 func mark(text string, bits int) int64 {
-	return int64(crc32.ChecksumIEEE([]byte(text)) & (1<<bits - 1))
+	sum := ^uint32(0)
+	for i := range len(text) {
+		sum = crc32.IEEETable[byte(sum)^text[i]] ^ sum>>8
+	}
+	return int64(^sum & (1<<bits - 1))
 }
 
 func (p place) created() time.Time { return time.UnixMilli(p.score >> markBits).UTC() }
@@ -188,13 +189,20 @@ func (x *index) remove(ctx context.Context, pipe redis.Pipeliner, id string) {
 // add queues entries. A task that stands on its shelf already keeps its place
 // there.
 func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
-	var by [shelves][]redis.Z
-	for _, e := range entries {
-		by[e.shelf] = append(by[e.shelf], e.z())
-	}
-	for s, members := range by {
-		if len(members) > 0 {
-			pipe.ZAddNX(ctx, shelf(s).key(), members...)
+	for s := range shelves {
+		var args []any
+		for i := range entries {
+			e := &entries[i]
+			if e.shelf != s {
+				continue
+			}
+			if args == nil {
+				args = append(make([]any, 0, 3+2*len(entries)), "zadd", s.key(), "nx")
+			}
+			args = append(args, e.z().Score, &e.id)
+		}
+		if args != nil {
+			pipe.Do(ctx, args...)
 		}
 	}
 }
@@ -202,16 +210,22 @@ func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry)
 // move queues entries as add does, and takes them from where they were.
 func (x *index) move(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
 	x.add(ctx, pipe, entries...)
-	var leave [shelves][]any
-	for _, e := range entries {
-		for _, origin := range e.shelf.origins() {
-			if origin == shelfRetry && e.first {
+	for s := range shelves {
+		var ids []any
+		for i := range entries {
+			e := &entries[i]
+			if !e.shelf.comesFrom(s) || s == shelfRetry && e.first {
 				continue
 			}
-			leave[origin] = append(leave[origin], e.id)
+			if ids == nil {
+				ids = make([]any, 0, len(entries))
+			}
+			ids = append(ids, &e.id)
+		}
+		if ids != nil {
+			pipe.ZRem(ctx, s.key(), ids...)
 		}
 	}
-	removeFrom(ctx, pipe, leave)
 }
 
 func removeFrom(ctx context.Context, pipe redis.Pipeliner, leave [shelves][]any) {

@@ -181,7 +181,8 @@ func scopeOf(op *huma.Operation) access.Scope {
 // refused to keys that have patterns, unless they are about one queue.
 func heedsPatterns(op *huma.Operation) bool {
 	switch op.OperationID {
-	case "submit-task", "submit-envelope", "submit-batch", "cancel-task", "retry-task", "get-task", "list-tasks", "get-catalog":
+	case "submit-task", "submit-envelope", "submit-batch", "cancel-task", "retry-task", "get-catalog",
+		"get-task", "get-task-log", "get-callback", "watch-task", "list-tasks", "watch-tasks":
 		return true
 	}
 	return false
@@ -249,6 +250,16 @@ func maySubmit(ctx context.Context, t *messages.Task) error {
 func covered(ctx context.Context, r *messages.Result) bool {
 	g := access.From(ctx)
 	return g.Task(r.Name) && g.Queue(r.Queue)
+}
+
+// shown fails, as for a task that is not there, where a credential is for some
+// tasks only and not for this one.
+func (a *API) shown(ctx context.Context, id string) error {
+	if !access.From(ctx).Restricted() {
+		return nil
+	}
+	_, err := a.getSoon(ctx, id)
+	return err
 }
 
 // onlyCovered drops the tasks that a credential is not for.

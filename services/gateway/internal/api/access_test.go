@@ -225,13 +225,18 @@ func TestAKeyForSomeTasksSubmitsOnlyThose(t *testing.T) {
 
 func TestAKeyForSomeTasksSeesOnlyThose(t *testing.T) {
 	t.Parallel()
-	s := newGuarded(t)
+	c := &fakeCallbacks{promised: map[string]string{"m": hook, "s": hook}}
+	s := newGuarded(t, func(o *Options) { o.Callbacks = c })
+	s.store.logs = map[string][]json.RawMessage{"m": {json.RawMessage(`{}`)}, "s": {json.RawMessage(`{}`)}}
 	mail := &messages.Result{TaskID: "m", Name: "send_mail", Queue: "mail", State: messages.Failure}
 	sleep := &messages.Result{TaskID: "s", Name: "sleep_task", Queue: "default", State: messages.Failure}
 	s.store.put(mail)
 	s.store.put(sleep)
 	for _, key := range []string{"mailer", "keeper"} {
-		require.Equal(t, http.StatusOK, s.ask(t, get, "/v1/tasks/m", "", as(key)).Code)
+		for _, of := range []string{"", "/events", "/log", "/callback"} {
+			require.Equal(t, http.StatusOK, s.ask(t, get, "/v1/tasks/m"+of, "", as(key)).Code, of)
+			require.Equal(t, http.StatusNotFound, s.ask(t, get, "/v1/tasks/s"+of, "", as(key)).Code, of)
+		}
 		hidden := requireProblem(t, s.ask(t, get, "/v1/tasks/s", "", as(key)), http.StatusNotFound, slugTaskNotFound)
 		none := requireProblem(t, s.ask(t, get, "/v1/tasks/t", "", as(key)), http.StatusNotFound, slugTaskNotFound)
 		require.Equal(t, none.Detail, hidden.Detail, "it looks as if it were not there")
@@ -250,6 +255,21 @@ func TestAKeyForSomeTasksSeesOnlyThose(t *testing.T) {
 		}
 	}
 	require.Contains(t, s.ask(t, get, "/openapi.json", "", as("read")).Body.String(), "sleep_task")
+}
+
+func TestAKeyForSomeTasksHearsOnlyOfThose(t *testing.T) {
+	t.Parallel()
+	s := newGuarded(t)
+	s.listening(t)
+	h := s.serve(t)
+	for key, want := range map[string][]string{
+		"mailer": {"a", "b"}, "keeper": {"c", "b"}, "read": {"d", "a", "c", "b"},
+	} {
+		l := hear(t, h, "/v1/events", as(key))
+		s.events.tell("d", "a SUCCESS send_mail default", "c SUCCESS sleep_task mail", "b SUCCESS send_mail mail")
+		require.Equal(t, want, l.ids(len(want)), key)
+		l.hangUp()
+	}
 }
 
 func TestAKeyForSomeQueuesSteersOnlyThose(t *testing.T) {

@@ -10,21 +10,25 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/lovage-mq/lovage/internal/access"
 	"github.com/lovage-mq/lovage/pkg/messages"
 )
 
 // longestSend is about how much of a stream is put together before it is sent.
 const longestSend = 32 << 10
 
-// eventFilter says which changes to tell. A zero field does not restrict.
+// eventFilter says which changes to tell: of the tasks that the credential is
+// for, those that were asked for. A zero field beside it does not restrict.
 type eventFilter struct {
+	grant       *access.Grant
 	states      []messages.State
 	name, queue string
 }
 
 func (f *eventFilter) match(e *Event) bool {
 	return (len(f.states) == 0 || slices.Contains(f.states, e.State)) &&
-		(f.name == "" || f.name == e.Name) && (f.queue == "" || f.queue == e.Queue)
+		(f.name == "" || f.name == e.Name) && (f.queue == "" || f.queue == e.Queue) &&
+		f.grant.Task(e.Name) && f.grant.Queue(e.Queue)
 }
 
 // taskChange is the data of a change event.
@@ -67,7 +71,7 @@ func eventParams() []param[eventFilter] {
 // allEvents is GET /v1/events: the changes of all tasks that a filter lets
 // through, from now on or from the last one that the client has seen.
 func (a *API) allEvents(ctx context.Context, c *call) error {
-	var f eventFilter
+	f := eventFilter{grant: access.From(ctx)}
 	if errs := parseQuery(eventParams(), c.request.URL.RawQuery, &f); len(errs) > 0 {
 		return invalid(slugParameters, errs)
 	}

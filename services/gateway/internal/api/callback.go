@@ -115,7 +115,11 @@ func (a *API) getCallback(ctx context.Context, c *call) (*reply, error) {
 	if a.opts.Callbacks == nil || nameRule(c.name, 255) != "" {
 		return nil, none
 	}
-	got, err := stored(ctx, a, func(ctx context.Context) (*Callback, error) { return a.opts.Callbacks.Get(ctx, c.name) })
+	var got *Callback
+	err := a.shown(ctx, c.name)
+	if err == nil {
+		got, err = stored(ctx, a, func(ctx context.Context) (*Callback, error) { return a.opts.Callbacks.Get(ctx, c.name) })
+	}
 	switch {
 	case errors.Is(err, messages.ErrNotFound):
 		return nil, none

@@ -19,9 +19,6 @@ func (a *API) steered(ctx context.Context, c *call) (*messages.Result, error) {
 	}
 	// The record of a task that was just submitted may still be on its way.
 	r, err := a.getSoon(ctx, c.name)
-	if err == nil && !covered(ctx, r) {
-		err = messages.ErrNotFound
-	}
 	if err != nil {
 		return nil, a.missing(c.name, err)
 	}

@@ -60,11 +60,15 @@ func (a *API) read(ctx context.Context, id string, wait time.Duration, enough fu
 
 // getSoon looks a few times for the record of an id made a moment ago: the
 // record is written beside the answer to a submission, not before it, and a
-// client that follows the Location at once may be quicker.
+// client that follows the Location at once may be quicker. A task that the
+// credential is not for is as if it were not there.
 func (a *API) getSoon(ctx context.Context, id string) (*messages.Result, error) {
 	const fresh = 2 * time.Second
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
 		r, err := a.get(ctx, id)
+		if err == nil && !covered(ctx, r) {
+			return nil, messages.ErrNotFound
+		}
 		made, ok := messages.IDTime(id)
 		if !errors.Is(err, messages.ErrNotFound) || !ok || time.Since(made) > fresh || pause > 40*time.Millisecond {
 			return r, err

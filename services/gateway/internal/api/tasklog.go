@@ -29,6 +29,9 @@ func (a *API) getLog(ctx context.Context, c *call) (*reply, error) {
 	if nameRule(c.name, 255) != "" {
 		return nil, newProblem(slugTaskNotFound, "no task has such an id")
 	}
+	if err := a.shown(ctx, c.name); err != nil {
+		return nil, a.missing(c.name, err)
+	}
 	lines, err := stored(ctx, a, func(ctx context.Context) ([]json.RawMessage, error) { return a.opts.Logs.Log(ctx, c.name) })
 	if err != nil {
 		return nil, err

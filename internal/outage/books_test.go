@@ -122,12 +122,13 @@ func (b *books) checkTask(s *submission, r *messages.Result, runs []*execution) 
 }
 
 // excused ends are those that an accident made: a cancellation that came too
-// late or a task whose worker died four times.
+// late, or three starts whose workers died or froze. Whoever is frozen beyond
+// its lease is dead to the others, and may end when it is thawed.
 func (b *books) excused(s *submission, r *messages.Result, runs []*execution) bool {
 	if r.State == messages.Failure && r.Reason == messages.ReasonDeliveryLimit {
 		died := 0
 		for _, e := range runs {
-			if b.disturbed[e.pid] != "" && e.outcome == "" {
+			if how := b.disturbed[e.pid]; how == "frozen" || how != "" && e.outcome == "" {
 				died++
 			}
 		}

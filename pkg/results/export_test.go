@@ -47,6 +47,22 @@ func IndexKeys() (keys []string) {
 // IndexEntry is the entry of a task in its part of the index.
 func IndexEntry(r *messages.Result) redis.Z { return placeOf(r).z() }
 
+// Enter enters tasks in the index together.
+func (s *Store) Enter(ctx context.Context, records ...*messages.Result) error {
+	entries := make([]entry, len(records))
+	for i, r := range records {
+		entries[i] = entryOf(r)
+	}
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		s.index.add(ctx, pipe, entries...)
+		return nil
+	})
+	return err
+}
+
+// Trim bounds the index now.
+func (s *Store) Trim(ctx context.Context) error { return s.index.trim(ctx) }
+
 // TidyOnce looks over the open parts of the index.
 func (s *Store) TidyOnce(ctx context.Context) error {
 	for open := range openShelves {

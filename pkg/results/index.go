@@ -2,10 +2,12 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"hash/crc32"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,17 +38,20 @@ const (
 )
 
 // shelf is a part of the index: the tasks in one state, a sorted set whose
-// members are ids. Each task stands on one shelf, so that the states cost
-// nothing beside the index itself.
+// members are ids, or packs of them on the one of those that succeeded. Each
+// task stands on one shelf, so that the states cost nothing beside the index
+// itself.
 type shelf int
 
 const (
 	shelfPending shelf = iota
 	shelfStarted       // also PROGRESS, RECEIVED and the states of Celery tasks' own
 	shelfRetry
-	shelfSuccess
 	shelfFailure
 	shelfRevoked
+	// shelfSuccess has packs. A list looks at it last: a task of a pack that runs
+	// again stands somewhere else too, and that is right.
+	shelfSuccess
 	shelves
 )
 
@@ -70,11 +75,9 @@ func shelfOf(s messages.State) shelf {
 	return shelfStarted
 }
 
-var shelfKeys = [shelves]string{
-	indexKey + "pending", indexKey + "started", indexKey + "retry", indexKey + "success", indexKey + "failure", indexKey + "revoked",
+func (s shelf) key() string {
+	return indexKey + [shelves]string{"pending", "started", "retry", "failure", "revoked", "success"}[s]
 }
-
-func (s shelf) key() string { return shelfKeys[s] }
 
 // comesFrom reports whether a task can come to this shelf from the other.
 func (s shelf) comesFrom(other shelf) bool {
@@ -132,14 +135,11 @@ func (p place) bound() string { return strconv.FormatFloat(p.z().Score, 'f', -1,
 
 // comesAfter reports whether p comes later in the list than q; the place
 // without an id is the beginning.
-func (p place) comesAfter(q place) bool {
-	if q.id == "" {
-		return true
-	}
-	if p.score != q.score {
-		return p.score < q.score
-	}
-	return p.id < q.id
+func (p place) comesAfter(q place) bool { return q.id == "" || newestFirst(q, p) < 0 }
+
+// newestFirst orders places as the list does.
+func newestFirst(p, q place) int {
+	return cmp.Or(cmp.Compare(q.score, p.score), strings.Compare(q.id, p.id))
 }
 
 // index names the tasks by their states, newest first.
@@ -158,6 +158,9 @@ type index struct {
 	// swept is how many of the oldest entries are known to be alive (delayed
 	// tasks, mostly), so that the next sweep looks behind them.
 	swept [shelves]atomic.Int64
+	// stride is how many members the next sweep gets, so that it does not get many
+	// packs of which it looks at a few; zero for sweepSize.
+	stride [shelves]atomic.Int64
 }
 
 // newIndex starts the count anywhere, so that many short-lived processes trim
@@ -172,7 +175,8 @@ func newIndex(client redis.UniversalClient, limit int, ttl time.Duration) *index
 type entry struct {
 	place
 	shelf shelf
-	first bool // of no attempt has there been a retry
+	first bool   // of no attempt has there been a retry
+	pack  string // the member that it is in, empty when it is one itself
 }
 
 func entryOf(r *messages.Result) entry {
@@ -189,21 +193,25 @@ func (x *index) remove(ctx context.Context, pipe redis.Pipeliner, id string) {
 // add queues entries. A task that stands on its shelf already keeps its place
 // there.
 func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
-	for s := range shelves {
-		var args []any
-		for i := range entries {
-			e := &entries[i]
-			if e.shelf != s {
-				continue
-			}
-			if args == nil {
-				args = append(make([]any, 0, 3+2*len(entries)), "zadd", s.key(), "nx")
-			}
-			args = append(args, e.z().Score, &e.id)
+	var on [shelves][]place
+	for _, e := range entries {
+		if on[e.shelf] == nil {
+			on[e.shelf] = make([]place, 0, len(entries))
 		}
-		if args != nil {
-			pipe.Do(ctx, args...)
+		on[e.shelf] = append(on[e.shelf], e.place)
+	}
+	for s, members := range on {
+		if len(members) == 0 {
+			continue
 		}
+		if shelf(s) == shelfSuccess {
+			members = pack(members)
+		}
+		args := append(make([]any, 0, 3+2*len(members)), "zadd", shelf(s).key(), "nx")
+		for i := range members {
+			args = append(args, members[i].z().Score, &members[i].id)
+		}
+		_ = pipe.Process(ctx, redis.NewIntCmd(ctx, args...)) // queues it
 	}
 }
 
@@ -246,13 +254,14 @@ func (x *index) due(added int) bool {
 // record is gone.
 func (x *index) trim(ctx context.Context) error {
 	pipe := x.client.Pipeline()
-	var cut [shelves]*redis.IntCmd
+	var cut [shelves]*redis.StringSliceCmd
 	var oldest [shelves]*redis.ZSliceCmd
 	for s := range shelves {
-		cut[s] = pipe.ZRemRangeByRank(ctx, s.key(), 0, -x.limit-1)
+		cut[s] = pipe.ZRange(ctx, s.key(), 0, -x.limit-1)
+		pipe.ZRemRangeByRank(ctx, s.key(), 0, -x.limit-1)
 		oldest[s] = pipe.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
 			Key: s.key(), ByScore: true, Start: "-inf", Stop: time.Now().Add(-x.ttl).UnixMilli(),
-			Offset: x.swept[s].Load(), Count: sweepSize,
+			Offset: x.swept[s].Load(), Count: or(x.stride[s].Load(), sweepSize),
 		})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -260,10 +269,18 @@ func (x *index) trim(ctx context.Context) error {
 	}
 	var trimmed int64
 	var entries []entry
+	var looked [shelves]int64
 	for s := range shelves {
-		trimmed += cut[s].Val()
+		for _, member := range cut[s].Val() {
+			trimmed += int64(len(unpack(place{id: member})))
+		}
+		before := len(entries)
 		for _, z := range oldest[s].Val() {
-			entries = append(entries, entry{place: placeFrom(z), shelf: s})
+			if len(entries)-before >= sweepSize {
+				break
+			}
+			entries = append(entries, s.entries(placeFrom(z))...)
+			looked[s]++
 		}
 	}
 	if trimmed > 0 {
@@ -277,18 +294,34 @@ func (x *index) trim(ctx context.Context) error {
 		return storeError("sweep index", err)
 	}
 	for s := range shelves {
-		if n := len(oldest[s].Val()); n < sweepSize {
+		n := int64(len(oldest[s].Val()))
+		if looked[s] == n && n < or(x.stride[s].Load(), sweepSize) {
 			x.swept[s].Store(0)
 		} else {
-			x.swept[s].Add(int64(n - left[s]))
+			x.swept[s].Add(looked[s] - left[s])
 		}
+		x.stride[s].Store(min(max(2*looked[s], 10), sweepSize))
 	}
 	return nil
 }
 
+// entries are those of a member.
+func (s shelf) entries(member place) []entry {
+	places := unpack(member)
+	entries := make([]entry, len(places))
+	for i, p := range places {
+		entries[i] = entry{place: p, shelf: s}
+		if p.id != member.id {
+			entries[i].pack = member.id
+		}
+	}
+	return entries
+}
+
 // put puts entries right whose records say something else: where the record is
-// gone they leave the index. It counts what has left each shelf.
-func (x *index) put(ctx context.Context, entries []entry) (left [shelves]int, err error) {
+// gone they leave the index, those of a pack when all records are. It counts the
+// members that have left each shelf.
+func (x *index) put(ctx context.Context, entries []entry) (left [shelves]int64, err error) {
 	if len(entries) == 0 {
 		return left, nil
 	}
@@ -301,17 +334,38 @@ func (x *index) put(ctx context.Context, entries []entry) (left [shelves]int, er
 		return left, err
 	}
 	var misfiled []filed
+	var gone packsGone
 	for i, e := range entries {
 		switch state := headState(heads[i].Val()); {
 		case heads[i].Val() == "" && time.Since(e.created()) > settledAfter:
-			misfiled = append(misfiled, filed{entry: e, gone: true})
-			left[e.shelf]++
-		case state != "" && shelfOf(state) != e.shelf:
+			if gone.whole(&e) {
+				misfiled = append(misfiled, filed{entry: e, gone: true})
+			}
+		case state != "" && shelfOf(state) != e.shelf && e.pack == "":
 			misfiled = append(misfiled, filed{entry: e, state: state})
-			left[e.shelf]++
 		}
 	}
+	for _, f := range misfiled {
+		left[f.shelf]++
+	}
 	return left, x.refile(ctx, misfiled)
+}
+
+// packsGone counts the tasks of packs whose records are gone.
+type packsGone map[string]int
+
+// whole makes an entry whose record is gone that of its member, and reports
+// whether nothing else is in it.
+func (g *packsGone) whole(e *entry) bool {
+	if e.pack == "" {
+		return true
+	}
+	if *g == nil {
+		*g = packsGone{}
+	}
+	(*g)[e.pack]++
+	e.id = e.pack
+	return (*g)[e.pack]*packedSize == len(e.pack)-len(packMark)
 }
 
 // filed is an entry whose task is gone, or in a state of another shelf.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -97,12 +98,9 @@ func (f *Filter) shelves() []shelf {
 	if len(states) == 0 && f.Error != "" {
 		states = []messages.State{messages.Failure, messages.Retry, messages.Revoked}
 	}
-	if len(states) == 0 {
-		return []shelf{shelfPending, shelfStarted, shelfRetry, shelfSuccess, shelfFailure, shelfRevoked}
-	}
 	var list []shelf
-	for _, s := range states {
-		if on := shelfOf(s); !slices.Contains(list, on) {
+	for on := range shelves {
+		if len(states) == 0 || slices.ContainsFunc(states, func(s messages.State) bool { return shelfOf(s) == on }) {
 			list = append(list, on)
 		}
 	}
@@ -225,7 +223,7 @@ func (s *Store) read(ctx context.Context, w *walk, entries []entry) ([]*messages
 		record, err := cmds[i].Bytes()
 		switch {
 		case errors.Is(err, redis.Nil):
-			if time.Since(e.created()) > settledAfter {
+			if time.Since(e.created()) > settledAfter && w.gone.whole(&e) {
 				misfiled = append(misfiled, filed{entry: e, gone: true})
 			}
 			continue
@@ -237,7 +235,14 @@ func (s *Store) read(ctx context.Context, w *walk, entries []entry) ([]*messages
 			continue
 		}
 		r := s.decodeListed(e.place, record)
-		if r != nil && w.term == "" && shelfOf(r.State) != e.shelf {
+		switch {
+		case r == nil:
+		case e.pack != "":
+			// One that runs again is where it says.
+			if shelfOf(r.State) != e.shelf || created(r).UnixMilli() != e.created().UnixMilli() {
+				continue
+			}
+		case w.term == "" && shelfOf(r.State) != e.shelf:
 			misfiled = append(misfiled, filed{entry: e, state: r.State})
 		}
 		missing := slices.ContainsFunc(also[i], func(c *redis.FloatCmd) bool { return c.Err() != nil })
@@ -285,42 +290,101 @@ func (s *Store) decodeListed(p place, record []byte) *messages.Result {
 type source struct {
 	key     string // of another set than that of the shelf
 	shelf   shelf
-	query   redis.ZRangeArgs
-	chunk   int // how many to get, twice as many each time
+	span    span
+	chunk   int   // how many members to get; twice as many the next time, if that were few tasks
+	last    place // the last member that was got
 	entries []entry
-	at      place // the last that was got
-	end     bool  // nothing comes after at
+	later   []entry // of members that were got, but others may come before them
+	at      place   // the last of entries
+	end     bool    // nothing comes after at
 }
 
-// fill gets more entries. Those of the score of the last one are got again:
-// which of them come after it is told by their ids.
+// span is a time of creation, from since on to before until; zero is no bound.
+type span struct{ since, until time.Time }
+
+func (s span) has(at time.Time) bool {
+	return !at.Before(s.since) && (s.until.IsZero() || at.Before(s.until))
+}
+
+// packs reports whether there may be packs.
+func (x *source) packs() bool { return x.key == "" && x.shelf == shelfSuccess }
+
+// query is for the members from the last one on, or those that come after at.
+// A pack may have in it what is so much older.
+func (x *source) query(count int) redis.ZRangeArgs {
+	q := redis.ZRangeArgs{
+		Key: cmp.Or(x.key, x.shelf.key()), ByScore: true, Rev: true, Start: "+inf", Stop: "-inf", Count: int64(count),
+	}
+	ahead := int64(0)
+	if x.packs() {
+		ahead = packSpan
+	}
+	if !x.span.since.IsZero() {
+		q.Stop = strconv.FormatInt(x.span.since.UnixMilli(), 10)
+	}
+	switch {
+	case x.last.id != "":
+		q.Start = x.last.bound()
+	case x.at.id != "":
+		q.Start = place{score: x.at.score + ahead}.bound()
+	case !x.span.until.IsZero():
+		q.Start = "(" + place{score: x.span.until.UnixMilli()<<markBits + ahead}.bound()
+	}
+	return q
+}
+
+// fill gets more entries. Members of the score of the last one are got again:
+// which of them come after it is told by their names.
 func (x *source) fill(ctx context.Context, client redis.Cmdable) error {
-	want := x.chunk
-	x.chunk = min(2*x.chunk, scanChunk)
-	query := redis.ZRangeArgs{
-		Key: cmp.Or(x.key, x.shelf.key()), ByScore: true, Rev: true,
-		Start: cmp.Or[any](x.query.Start, "+inf"), Stop: cmp.Or[any](x.query.Stop, "-inf"), Count: int64(want),
-	}
-	if x.at.id != "" {
-		query.Start = x.at.bound()
-	}
+	want, got := x.chunk, 0
+	query := x.query(want)
 	for len(x.entries) == 0 && !x.end {
 		batch, err := client.ZRangeArgsWithScores(ctx, query).Result()
 		if err != nil {
 			return err
 		}
 		for _, z := range batch {
-			if p := placeFrom(z); p.comesAfter(x.at) {
-				x.entries = append(x.entries, entry{place: p, shelf: x.shelf})
+			member := placeFrom(z)
+			if !member.comesAfter(x.last) {
+				continue
+			}
+			x.last = member
+			entries := x.shelf.entries(member)
+			got += len(entries)
+			for _, e := range entries {
+				if e.comesAfter(x.at) && x.span.has(e.created()) {
+					x.later = append(x.later, e)
+				}
 			}
 		}
 		x.end = len(batch) < want
 		query.Offset += int64(len(batch))
+		x.ripen()
 	}
 	if n := len(x.entries); n > 0 {
 		x.at = x.entries[n-1].place
 	}
+	if got < scanChunk {
+		x.chunk = min(2*x.chunk, scanChunk)
+	} else {
+		x.chunk = max(x.chunk/2, 1)
+	}
 	return nil
+}
+
+// ripen takes over what nothing comes before any more: the tasks of the members
+// that follow are as old as the last one, or older.
+func (x *source) ripen() {
+	n := len(x.later)
+	if x.packs() {
+		ripe := func(e entry) bool { return x.end || e.score > x.last.score }
+		if !slices.ContainsFunc(x.later, ripe) {
+			return
+		}
+		slices.SortFunc(x.later, func(a, b entry) int { return newestFirst(a.place, b.place) })
+		n = sort.Search(n, func(i int) bool { return !ripe(x.later[i]) })
+	}
+	x.entries, x.later = x.later[:n:n], x.later[n:]
 }
 
 // walk goes along the list, newest first.
@@ -333,6 +397,7 @@ type walk struct {
 	terms   []string
 	sources []*source
 	at      place // the last entry that was looked at
+	gone    packsGone
 	looked  int
 	bytes   int
 	until   time.Time
@@ -341,33 +406,26 @@ type walk struct {
 // newWalk begins after a place. A source gets so many entries at first.
 func (s *Store) newWalk(f Filter, after place, chunk int) *walk {
 	w := &walk{client: s.client, filter: f, at: after, until: time.Now().Add(scanTime)}
-	span := redis.ZRangeArgs{Start: "+inf", Stop: "-inf"}
-	since, until := f.Since, f.Until
+	within := span{since: f.Since.Truncate(time.Millisecond), until: f.Until.Truncate(time.Millisecond)}
 	if from, to, known := idSpan(f.ID); known {
-		since = later(since, from)
-		if until.IsZero() || to.Before(until) {
-			until = to
+		within.since = later(within.since, from)
+		if within.until.IsZero() || to.Before(within.until) {
+			within.until = to
 		}
 	}
-	if !since.IsZero() {
-		span.Stop = strconv.FormatInt(since.UnixMilli(), 10)
-	}
-	if !until.IsZero() {
-		span.Start = "(" + strconv.FormatInt(until.UnixMilli(), 10)
-		if after.score>>markBits >= until.UnixMilli() {
-			after = place{}
-		}
+	if !within.until.IsZero() && after.score>>markBits >= within.until.UnixMilli() {
+		after = place{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Input)) {
 		w.terms = append(w.terms, termKey(name+"="+f.Input[name]))
 	}
 	if len(w.terms) > 0 {
 		w.term, w.terms = w.terms[0], w.terms[1:]
-		w.sources = []*source{{key: w.term, query: span, at: after, chunk: chunk}}
+		w.sources = []*source{{key: w.term, span: within, at: after, chunk: chunk}}
 		return w
 	}
 	for _, on := range f.shelves() {
-		w.sources = append(w.sources, &source{shelf: on, query: span, at: after, chunk: chunk})
+		w.sources = append(w.sources, &source{shelf: on, span: within, at: after, chunk: chunk})
 	}
 	return w
 }

@@ -1,12 +1,17 @@
 package results_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -198,6 +203,131 @@ func TestTidyEndsWithItsContext(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+// packedTasks are tasks that have succeeded and stand in packs, the newest last:
+// some in one millisecond, most at random within half a minute.
+func packedTasks(t *testing.T, s *results.Store, client redis.UniversalClient, n int) []*messages.Result {
+	t.Helper()
+	records := make([]*messages.Result, n)
+	for i := range records {
+		records[i] = at(uuid.NewString(), rand.N(30_000), messages.Success)
+		if i%10 == 0 {
+			records[i] = at(uuid.NewString(), 15_000, messages.Success)
+		}
+	}
+	for group := range slices.Chunk(slices.Clone(records), 100) {
+		for _, r := range group {
+			text, err := messages.EncodeResult(r)
+			require.NoError(t, err)
+			require.NoError(t, client.Set(t.Context(), messages.ResultKey(r.TaskID), text, time.Hour).Err())
+		}
+		require.NoError(t, s.Enter(t.Context(), group...))
+	}
+	slices.SortFunc(records, func(a, b *messages.Result) int {
+		return cmp.Or(cmp.Compare(results.IndexEntry(a).Score, results.IndexEntry(b).Score), strings.Compare(a.TaskID, b.TaskID))
+	})
+	require.Less(t, client.ZCard(t.Context(), results.IndexKey(messages.Success)).Val(), int64(n))
+	return records
+}
+
+func newest(records []*messages.Result) (ids []string) {
+	for _, r := range slices.Backward(records) {
+		ids = append(ids, r.TaskID)
+	}
+	return ids
+}
+
+func TestListReadsPacksInOrder(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	records := packedTasks(t, s, client, 1000)
+	waiting := at("waits", 15_000, messages.Pending)
+	put(t, client, waiting)
+	done := results.Filter{States: []messages.State{messages.Success}}
+	for _, limit := range []int{1, 7, 500} {
+		require.Equal(t, newest(records), all(t, s, done, limit, nil))
+	}
+	require.Len(t, all(t, s, results.Filter{}, 100, nil), 1001)
+	since, until := records[200].DateCreated, records[700].DateCreated
+	var within []*messages.Result
+	for _, r := range records {
+		if !r.DateCreated.Before(since) && r.DateCreated.Before(until) {
+			within = append(within, r)
+		}
+	}
+	require.Equal(t, newest(within), all(t, s, results.Filter{States: done.States, Since: since, Until: until}, 9, nil))
+	require.Equal(t, []string{records[3].TaskID}, all(t, s, results.Filter{ID: records[3].TaskID}, 1, nil))
+}
+
+func TestAPackedTaskThatRunsAgainIsListedOnce(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	records := packedTasks(t, s, client, 200)
+	later, same := *records[50], *records[60]
+	later.DateCreated = later.DateCreated.Add(time.Minute)
+	want := append([]string{later.TaskID}, newest(slices.Delete(slices.Clone(records), 50, 51))...)
+	one := func(s messages.State) results.Filter { return results.Filter{States: []messages.State{s}} }
+	for _, again := range []*messages.Result{&later, &same} {
+		again.Run, again.State = 1, messages.Pending
+		_, err := s.Restart(t.Context(), again, false)
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{later.TaskID, same.TaskID}, all(t, s, one(messages.Pending), 7, nil))
+	require.Len(t, all(t, s, one(messages.Success), 7, nil), 198)
+	require.Equal(t, want, all(t, s, results.Filter{}, 7, nil))
+	require.Equal(t, want, all(t, s, results.Filter{States: []messages.State{messages.Success, messages.Pending}}, 7, nil))
+	for again, state := range map[*messages.Result]messages.State{&later: messages.Success, &same: messages.Failure} {
+		again.State = state
+		require.NoError(t, s.Settle(t.Context(), claimed(t, s, again)))
+	}
+	require.Equal(t, want, all(t, s, results.Filter{}, 7, nil))
+	require.Len(t, all(t, s, one(messages.Success), 7, nil), 199)
+	require.Equal(t, []string{same.TaskID}, all(t, s, one(messages.Failure), 7, nil))
+}
+
+func TestAPackGoesWithItsLastTask(t *testing.T) {
+	t.Parallel()
+	s, client := newStore(t)
+	records := packedTasks(t, s, client, 300)
+	for i, r := range records {
+		if i != 100 {
+			require.NoError(t, client.Del(t.Context(), messages.ResultKey(r.TaskID)).Err())
+		}
+	}
+	require.Equal(t, []string{records[100].TaskID}, all(t, s, results.Filter{}, 500, nil))
+	require.EqualValues(t, 1, indexed(t, client), "and the pack of the one that is left stays")
+	require.Equal(t, []string{records[100].TaskID}, all(t, s, results.Filter{}, 500, nil))
+}
+
+func TestTheTasksOfPacksAreCountedWhenTheyAreTrimmed(t *testing.T) {
+	t.Parallel()
+	client := newClient(t)
+	s := results.New(results.Options{Client: client, IndexLimit: 20})
+	records := packedTasks(t, s, client, 500)
+	require.NoError(t, s.Trim(t.Context()))
+	require.EqualValues(t, 20, indexed(t, client))
+	left := all(t, s, results.Filter{}, 500, nil)
+	require.Equal(t, newest(records)[0], left[0])
+	require.EqualValues(t, 500-len(left), s.Trimmed())
+}
+
+func TestPacksAreSwept(t *testing.T) {
+	t.Parallel()
+	client := newClient(t)
+	s := results.New(results.Options{Client: client, TTL: time.Minute})
+	records := packedTasks(t, s, client, 2000)
+	require.NoError(t, s.Trim(t.Context()))
+	all := indexed(t, client)
+	for _, r := range records {
+		require.NoError(t, client.Del(t.Context(), messages.ResultKey(r.TaskID)).Err())
+	}
+	require.NoError(t, s.Trim(t.Context()))
+	require.Less(t, indexed(t, client), all)
+	for range 10 {
+		require.NoError(t, s.Trim(t.Context()))
+	}
+	require.Zero(t, indexed(t, client))
 }
 
 // The lists of a cluster are on one node, the records on all.

@@ -29,8 +29,8 @@ const (
 	// passFlush is how old an ack may be: who dies in the middle has done it for
 	// nothing.
 	passFlush = 500 * time.Millisecond
-	// passSettle is how long a pass waits, at its end, until what it leaves is
-	// in its place again.
+	// passSettle is how long a pass waits, at its end, until what a stage leaves
+	// is in its place again.
 	passSettle = time.Second
 )
 
@@ -96,7 +96,6 @@ type pass struct {
 	queue  string
 	look   func(context.Context, *messages.Message) (Verdict, error)
 	stages []*stage
-	kept   int
 	failed error // what look said
 }
 
@@ -240,7 +239,6 @@ func (p *pass) one(ctx context.Context, s *stage, d amqp.Delivery) (done bool, e
 	if err == nil && v == Remove {
 		return false, s.remove(d.DeliveryTag)
 	}
-	p.kept++
 	s.kept++
 	s.held = d
 	p.failed = err
@@ -254,15 +252,32 @@ func (p *pass) leave(ctx context.Context) error {
 	if err := p.stages[len(p.stages)-1].end(ctx); err != nil {
 		return err
 	}
-	// A channel gives back in order, which a nack of many does not.
-	for _, s := range p.stages {
+	there, err := p.ask()
+	if err != nil {
+		return err
+	}
+	// A channel gives back in order, which a nack of many does not. The queue may
+	// hear of a channel that closed later first.
+	back := there.Messages
+	for i, s := range p.stages {
 		if err := s.ch.Close(); err != nil {
 			return err
 		}
+		back += s.kept
+		others := len(p.stages) - i - 1
+		if err := p.settled(ctx, back, others); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// settled returns when so many letters are in the queue, and no more stages hold
+// any than so many, or it takes too long.
+func (p *pass) settled(ctx context.Context, letters, stages int) error {
 	for end := time.Now().Add(passSettle); ; {
 		there, err := p.ask()
-		if err != nil || there.Consumers == 0 && there.Messages >= p.kept || time.Now().After(end) {
+		if err != nil || there.Consumers <= stages && there.Messages >= letters || time.Now().After(end) {
 			return err
 		}
 		if !sleep(ctx, 5*time.Millisecond) {

@@ -195,9 +195,6 @@ func (x *index) remove(ctx context.Context, pipe redis.Pipeliner, id string) {
 func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
 	var on [shelves][]place
 	for _, e := range entries {
-		if on[e.shelf] == nil {
-			on[e.shelf] = make([]place, 0, len(entries))
-		}
 		on[e.shelf] = append(on[e.shelf], e.place)
 	}
 	for s, members := range on {
@@ -218,22 +215,16 @@ func (x *index) add(ctx context.Context, pipe redis.Pipeliner, entries ...entry)
 // move queues entries as add does, and takes them from where they were.
 func (x *index) move(ctx context.Context, pipe redis.Pipeliner, entries ...entry) {
 	x.add(ctx, pipe, entries...)
-	for s := range shelves {
-		var ids []any
-		for i := range entries {
-			e := &entries[i]
-			if !e.shelf.comesFrom(s) || s == shelfRetry && e.first {
-				continue
+	var leave [shelves][]any
+	for i := range entries {
+		e := &entries[i]
+		for s := range shelves {
+			if e.shelf.comesFrom(s) && (s != shelfRetry || !e.first) {
+				leave[s] = append(leave[s], &e.id)
 			}
-			if ids == nil {
-				ids = make([]any, 0, len(entries))
-			}
-			ids = append(ids, &e.id)
-		}
-		if ids != nil {
-			pipe.ZRem(ctx, s.key(), ids...)
 		}
 	}
+	removeFrom(ctx, pipe, leave)
 }
 
 func removeFrom(ctx context.Context, pipe redis.Pipeliner, leave [shelves][]any) {
